@@ -1,0 +1,230 @@
+//! The job file as data: connectors, schemas, views and sinks, exactly as the user writes them.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings passed through to a Kafka client (librdkafka's property names), such as `security.protocol`.
+pub type KafkaProperties = BTreeMap<String, String>;
+
+/// Where a source's records come from.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceConfig {
+    /// A Kafka topic; each partition is a split.
+    Kafka(KafkaSourceConfig),
+    /// Files of JSON lines; each file is a split.
+    Files(FilesSourceConfig),
+    /// Generated records, deterministic by seed.
+    Datagen(DatagenConfig),
+}
+
+/// A Kafka topic to read.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSourceConfig {
+    /// Bootstrap servers, `host:port` separated by commas.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// Where to begin when there is no checkpoint.
+    #[serde(default)]
+    pub start: StartPosition,
+    /// Consumer group that offsets are reported to, after the checkpoint that covers them. Default: the job's name.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Further client settings, by librdkafka's names (TLS, SASL, buffer sizes).
+    #[serde(default)]
+    pub properties: KafkaProperties,
+}
+
+/// Where a Kafka source begins when there is no checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartPosition {
+    /// The first retained record.
+    #[default]
+    Earliest,
+    /// The end at the time of the start.
+    Latest,
+    /// The first record at or after this time: milliseconds since 1970.
+    Timestamp(i64),
+    /// An offset for each partition; partitions that are not named begin at the first retained record.
+    Offsets(BTreeMap<i32, i64>),
+}
+
+/// Files of JSON lines.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilesSourceConfig {
+    /// A file, a folder (all its files ending in `.jsonl` or `.json`), or a pattern with `*` in its last part.
+    pub path: String,
+}
+
+/// Which built-in records to generate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DatagenKind {
+    /// Shop and email events of many users: `event_id, user_id, type, ts, session_id, product_id, category, price,
+    /// quantity, campaign_id, url, device, country`.
+    Events,
+    /// Profile records of the same users: `user_id, email, first_name, country, segment, consent, updated_at`.
+    Profiles,
+    /// Names of the categories that events mention: `category, name`.
+    Categories,
+}
+
+/// Generated records.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DatagenConfig {
+    /// What to generate.
+    pub kind: DatagenKind,
+    /// The same seed gives the same records.
+    #[serde(default)]
+    pub seed: u64,
+    /// Number of users.
+    #[serde(default = "default_users")]
+    pub users: u64,
+    /// Number of splits.
+    #[serde(default = "default_splits")]
+    pub splits: u32,
+    /// Records per second over all splits; as fast as possible if absent.
+    #[serde(default)]
+    pub rate: Option<f64>,
+    /// Number of records over all splits, after which the source ends (profiles: default one round); unbounded if absent.
+    #[serde(default)]
+    pub count: Option<u64>,
+    /// Event time of the first record: milliseconds since 1970. Absent: the time of the job's first start.
+    #[serde(default)]
+    pub start_ms: Option<i64>,
+    /// How far a record's event time may lag behind its place, in milliseconds.
+    #[serde(default)]
+    pub disorder_ms: u64,
+    /// Share of records that come an hour of event time too late, between 0 and 1.
+    #[serde(default)]
+    pub late: f64,
+    /// Share of records that are not valid JSON, between 0 and 1.
+    #[serde(default)]
+    pub malformed: f64,
+}
+
+fn default_users() -> u64 {
+    100_000
+}
+
+fn default_splits() -> u32 {
+    4
+}
+
+/// Where a sink writes to.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkConfig {
+    /// A Redis hash per key.
+    Redis(RedisSinkConfig),
+    /// A DynamoDB item per key.
+    Dynamodb(DynamodbSinkConfig),
+    /// Records in a Kafka topic, one transaction per checkpoint.
+    Kafka(KafkaSinkConfig),
+    /// JSON lines in a local file.
+    Files(FilesSinkConfig),
+    /// A local embedded store, readable with `tidewright get`.
+    Embedded(EmbeddedSinkConfig),
+    /// JSON lines on standard output, for development.
+    Stdout(StdoutSinkConfig),
+    /// Nowhere; for measurements.
+    Blackhole(BlackholeSinkConfig),
+}
+
+/// A Redis hash per key: columns as fields, plus `_version` and `_as_of`.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSinkConfig {
+    /// `redis://[user:password@]host:port[/database]`.
+    pub url: String,
+    /// Key template with every key column in braces, such as `profile:{user_id}`.
+    pub key: String,
+    /// How long a hash lives after its last change, such as `30d`; for ever if absent.
+    #[serde(default)]
+    pub ttl: Option<String>,
+}
+
+/// A DynamoDB item per key.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DynamodbSinkConfig {
+    /// The table. Its partition key (and sort key) are the view's key columns.
+    pub table: String,
+    /// Endpoint of another server than AWS's own, such as DynamoDB Local.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// The region; from the environment if absent.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Creates the table (on demand billing) if it isn't there.
+    #[serde(default)]
+    pub create_table: bool,
+    /// Writes in flight at most.
+    #[serde(default = "default_in_flight")]
+    pub max_in_flight: usize,
+    /// How long an item lives after its last change, such as `30d` (attribute `_expires`); for ever if absent.
+    #[serde(default)]
+    pub ttl: Option<String>,
+}
+
+fn default_in_flight() -> usize {
+    64
+}
+
+/// Records in a Kafka topic.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSinkConfig {
+    /// Bootstrap servers, `host:port` separated by commas. For `dead_letter` and `late` the first Kafka source's if absent.
+    #[serde(default)]
+    pub brokers: Option<String>,
+    /// The topic; must exist.
+    pub topic: String,
+    /// Further client settings, by librdkafka's names.
+    #[serde(default)]
+    pub properties: KafkaProperties,
+}
+
+/// JSON lines in a local file.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FilesSinkConfig {
+    /// The file; a `.marker` file beside it holds what was delivered.
+    pub path: String,
+}
+
+/// A local embedded store.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedSinkConfig {
+    /// The store's file.
+    pub path: String,
+}
+
+/// JSON lines on standard output.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StdoutSinkConfig {}
+
+/// Nowhere.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BlackholeSinkConfig {}
+
+/// When a sink's rows are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// When the checkpoint that holds them is durable.
+    #[default]
+    ExactlyOnce,
+    /// When their epoch is complete: lower latency, replays are idempotent.
+    Eager,
+}

@@ -1,0 +1,8 @@
+//! Tidewright: a stream processor that keeps customer profiles current.
+//!
+//! The machine in pipeline order: source, decode, route, operators, sink. `dataflow` is the only module that knows
+//! every stage.
+
+pub mod dead_letter;
+pub mod sink;
+pub mod source;
