@@ -14,6 +14,9 @@ pub struct Clock {
     pub watermark: i64,
     /// The input has ended with this epoch: windows close, rolling tables are evaluated at the largest event time.
     pub end_of_input: bool,
+    /// The largest accepted event time of the input over all workers up to this epoch, in milliseconds; `i64::MIN` if
+    /// there is none. Only meaningful at the end of input.
+    pub largest_event_time: i64,
 }
 
 /// Rows that an operator makes.

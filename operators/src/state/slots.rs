@@ -1,0 +1,225 @@
+//! Keys, interned to slots.
+
+use hashbrown::HashTable;
+
+use super::{EntryId, SlotId};
+
+/// The longest key that is kept without an allocation of its own.
+const INLINE: usize = 22;
+
+/// Key bytes; short ones in place, since most are, and a look-up then touches one cache line.
+#[derive(Debug)]
+pub(super) enum Key {
+    Short { length: u8, bytes: [u8; INLINE] },
+    Long(Box<[u8]>),
+}
+
+impl Key {
+    fn new(key: &[u8]) -> Self {
+        if key.len() > INLINE {
+            return Self::Long(key.into());
+        }
+        let mut bytes = [0; INLINE];
+        bytes[..key.len()].copy_from_slice(key);
+        Self::Short {
+            length: key.len() as u8,
+            bytes,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Long(bytes) => bytes,
+        }
+    }
+
+    fn heap(&self) -> usize {
+        match self {
+            Self::Short { .. } => 0,
+            Self::Long(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// A key's sub-keys with their entries, ascending. Most keys have one.
+#[derive(Debug, Default)]
+pub(super) enum SubKeys {
+    #[default]
+    None,
+    One((i64, EntryId)),
+    Many(Vec<(i64, EntryId)>),
+}
+
+impl SubKeys {
+    pub(super) fn all(&self) -> &[(i64, EntryId)] {
+        match self {
+            Self::None => &[],
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Many(many) => many,
+        }
+    }
+
+    #[inline]
+    pub(super) fn find(&self, sub_key: i64) -> Option<EntryId> {
+        match self {
+            Self::None => None,
+            Self::One((only, entry)) => (*only == sub_key).then_some(*entry),
+            Self::Many(many) => match many.last() {
+                // Time moves on: the last pane or tile is the one that most rows fall into.
+                Some((last, entry)) if *last == sub_key => Some(*entry),
+                _ => {
+                    let found = many.binary_search_by_key(&sub_key, |(sub_key, _)| *sub_key);
+                    found.ok().map(|position| many[position].1)
+                }
+            },
+        }
+    }
+
+    /// Adds a sub-key that is not there.
+    pub(super) fn insert(&mut self, sub_key: i64, entry: EntryId) {
+        match self {
+            Self::None => *self = Self::One((sub_key, entry)),
+            Self::One(only) => {
+                let mut many = vec![*only, (sub_key, entry)];
+                many.sort_unstable_by_key(|(sub_key, _)| *sub_key);
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => {
+                let position = many.partition_point(|(other, _)| *other < sub_key);
+                many.insert(position, (sub_key, entry));
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, sub_key: i64) {
+        match self {
+            Self::None => {}
+            Self::One((only, _)) => {
+                if *only == sub_key {
+                    *self = Self::None;
+                }
+            }
+            Self::Many(many) => {
+                if let Ok(position) = many.binary_search_by_key(&sub_key, |(other, _)| *other) {
+                    many.remove(position);
+                }
+                if many.is_empty() {
+                    *self = Self::None;
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+}
+
+/// A key and its entries.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) key: Key,
+    pub(super) hash: u64,
+    pub(super) sub_keys: SubKeys,
+    pub(super) pinned: bool,
+    used: bool,
+}
+
+/// All keys.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    table: HashTable<SlotId>,
+    slots: Vec<Slot>,
+    vacant: Vec<SlotId>,
+    heap: usize,
+}
+
+/// Shards, and so workers, are told apart by the top bits of the hash, which the table uses as well: within a worker
+/// they hardly differ. A multiplication carries the lower bits up (Knuth's, by the golden ratio).
+fn table_hash(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Slots {
+    pub(super) fn find(&self, key: &[u8], hash: u64) -> Option<SlotId> {
+        let same = |slot: &SlotId| {
+            let slot = &self.slots[*slot as usize];
+            slot.hash == hash && slot.key.bytes() == key
+        };
+        self.table.find(table_hash(hash), same).copied()
+    }
+
+    /// The slot of a key, made if there is none.
+    #[inline]
+    pub(super) fn intern(&mut self, key: &[u8], hash: u64) -> SlotId {
+        match self.find(key, hash) {
+            Some(slot) => slot,
+            None => self.make(key, hash),
+        }
+    }
+
+    fn make(&mut self, key: &[u8], hash: u64) -> SlotId {
+        let new = Slot {
+            key: Key::new(key),
+            hash,
+            sub_keys: SubKeys::None,
+            pinned: false,
+            used: true,
+        };
+        self.heap += new.key.heap();
+        let slot = match self.vacant.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = new;
+                slot
+            }
+            None => {
+                self.slots.push(new);
+                (self.slots.len() - 1) as SlotId
+            }
+        };
+        let slots = &self.slots;
+        let rehash = |slot: &SlotId| table_hash(slots[*slot as usize].hash);
+        self.table.insert_unique(table_hash(hash), slot, rehash);
+        slot
+    }
+
+    #[inline]
+    pub(super) fn get(&self, slot: SlotId) -> &Slot {
+        &self.slots[slot as usize]
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, slot: SlotId) -> &mut Slot {
+        &mut self.slots[slot as usize]
+    }
+
+    /// Forgets a key that has no entries and isn't pinned.
+    pub(super) fn evict_if_unused(&mut self, id: SlotId) {
+        let slot = &mut self.slots[id as usize];
+        if !slot.used || slot.pinned || !slot.sub_keys.is_empty() {
+            return;
+        }
+        slot.used = false;
+        self.heap -= slot.key.heap();
+        slot.key = Key::new(&[]);
+        let hash = table_hash(slot.hash);
+        if let Ok(found) = self.table.find_entry(hash, |other| *other == id) {
+            found.remove();
+        }
+        self.vacant.push(id);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = SlotId> {
+        self.table.iter().copied()
+    }
+
+    pub(super) fn bound(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let table = self.table.capacity() * (size_of::<SlotId>() + 1);
+        table + self.slots.capacity() * size_of::<Slot>() + self.heap
+    }
+}

@@ -1,0 +1,259 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use tidewright_checkpoints::ShardDelta;
+use tidewright_checkpoints::ids::key_hash;
+
+use super::*;
+
+type Content = BTreeMap<(Vec<u8>, i64), Vec<u8>>;
+type State = KeyedState<BytesColumn>;
+
+fn put(state: &mut State, key: &[u8], sub_key: i64, value: &[u8]) {
+    let entry = state.entry(key, key_hash(key), sub_key);
+    state.columns_mut().set(entry, value);
+}
+
+fn remove(state: &mut State, key: &[u8], sub_key: i64) {
+    if let Some(entry) = state.find(key, key_hash(key), sub_key) {
+        state.remove(entry);
+    }
+}
+
+/// The content as the ordered scans of all keys tell it; checks that look-ups and the lists by sub-key agree.
+fn content(state: &State) -> Content {
+    let mut content = Content::new();
+    for slot in state.slots() {
+        let sub_keys = state.sub_keys(slot);
+        assert!(sub_keys.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(!sub_keys.is_empty(), "a key without entries is evicted");
+        for (sub_key, entry) in sub_keys {
+            let key = state.key(slot);
+            assert_eq!(state.find(key, key_hash(key), *sub_key), Some(*entry));
+            let value = state.columns().get(*entry).to_vec();
+            content.insert((key.to_vec(), *sub_key), value);
+        }
+    }
+    let mut listed = vec![];
+    let all = SubKeyRange {
+        start: i64::MIN,
+        end: i64::MAX,
+    };
+    state.peek_range(all, usize::MAX, &mut listed);
+    assert!(listed.is_sorted_by_key(|entry| state.sub_key_of(*entry)));
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|entry| (state.key_of(*entry).to_vec(), state.sub_key_of(*entry)))
+        .collect();
+    assert_eq!(listed.len(), content.len());
+    assert!(listed.iter().all(|place| content.contains_key(place)));
+    assert_eq!(state.len(), content.len());
+    content
+}
+
+/// Applies deltas by the words of [`ShardDelta`] alone.
+fn replay(log: &[Vec<ShardDelta>]) -> Content {
+    let mut content = Content::new();
+    for delta in log.iter().flatten() {
+        for range in &delta.drops {
+            content.retain(|(key, sub_key), _| {
+                Shard::of_key(key) != delta.shard || !(range.start..range.end).contains(sub_key)
+            });
+        }
+        for entry in &delta.entries {
+            let place = (entry.key.to_vec(), entry.sub_key);
+            match &entry.value {
+                Some(value) => content.insert(place, value.to_vec()),
+                None => content.remove(&place),
+            };
+        }
+    }
+    content
+}
+
+fn restore(log: &[Vec<ShardDelta>], mine: impl Fn(Shard) -> bool) -> State {
+    let mut state = State::default();
+    for delta in log.iter().flatten().filter(|delta| mine(delta.shard)) {
+        state.restore(delta).unwrap();
+    }
+    state.restored();
+    state
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8, i64, Vec<u8>),
+    Remove(u8, i64),
+    Drop(i64, i64, usize),
+    Checkpoint,
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let value = prop::collection::vec(any::<u8>(), 0..4);
+    prop_oneof![
+        8 => (0u8..12, 0i64..8, value).prop_map(|(key, sub_key, value)| Step::Put(key, sub_key, value)),
+        3 => (0u8..12, 0i64..8).prop_map(|(key, sub_key)| Step::Remove(key, sub_key)),
+        2 => (-1i64..8, 1i64..5, prop_oneof![Just(usize::MAX), 0usize..4])
+            .prop_map(|(start, length, limit)| Step::Drop(start, start + length, limit)),
+        2 => Just(Step::Checkpoint),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// Short and long keys.
+fn key(number: u8) -> Vec<u8> {
+    vec![number; usize::from(number) * 3]
+}
+
+/// Checkpoints, and checks the delta against the model.
+fn checkpoint(state: &mut State, model: &Content, log: &mut Vec<Vec<ShardDelta>>) {
+    let deltas = state.checkpoint();
+    assert!(deltas.is_sorted_by(|a, b| a.shard < b.shard));
+    for delta in &deltas {
+        assert!(!delta.drops.is_empty() || !delta.entries.is_empty());
+        let mut places = std::collections::BTreeSet::new();
+        for entry in &delta.entries {
+            let place = (entry.key.to_vec(), entry.sub_key);
+            let expected = model.get(&place).map(Vec::as_slice);
+            assert_eq!(
+                entry.value.as_deref(),
+                expected,
+                "no delta holds what is gone"
+            );
+            assert!(places.insert(place), "every entry at most once");
+        }
+    }
+    log.push(deltas);
+    assert_eq!(&replay(log), model);
+    assert!(state.checkpoint().is_empty(), "nothing changed since");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn the_deltas_of_all_checkpoints_make_up_the_state(
+        steps in prop::collection::vec(step(), 0..120),
+        workers in 1usize..5,
+    ) {
+        let mut state = State::default();
+        let mut model = Content::new();
+        let mut log = vec![];
+        for step in steps {
+            match step {
+                Step::Put(number, sub_key, value) => {
+                    put(&mut state, &key(number), sub_key, &value);
+                    model.insert((key(number), sub_key), value);
+                }
+                Step::Remove(number, sub_key) => {
+                    remove(&mut state, &key(number), sub_key);
+                    model.remove(&(key(number), sub_key));
+                }
+                Step::Drop(start, end, limit) => {
+                    let range = SubKeyRange { start, end };
+                    let mut dropped = vec![];
+                    state.peek_range(range, limit, &mut dropped);
+                    for entry in &dropped {
+                        model.remove(&(state.key_of(*entry).to_vec(), state.sub_key_of(*entry)));
+                    }
+                    prop_assert_eq!(state.drop_range(range, limit), dropped.len());
+                    if dropped.len() < limit {
+                        prop_assert!(model.keys().all(|(_, sub_key)| !(start..end).contains(sub_key)));
+                    }
+                }
+                Step::Checkpoint => checkpoint(&mut state, &model, &mut log),
+                Step::Restart => {
+                    checkpoint(&mut state, &model, &mut log);
+                    state = restore(&log, |_| true);
+                }
+            }
+            prop_assert_eq!(&content(&state), &model);
+        }
+        checkpoint(&mut state, &model, &mut log);
+        let mut parts = Content::new();
+        for worker in 0..workers {
+            let mine = restore(&log, |shard| shard.owner(workers) == worker);
+            parts.extend(content(&mine));
+        }
+        prop_assert_eq!(parts, model);
+    }
+}
+
+#[test]
+fn a_range_drop_is_one_tombstone_per_shard_however_many_entries_went() {
+    let mut state = State::default();
+    for number in 0..10_000u32 {
+        for pane in [0, 60] {
+            put(&mut state, &number.to_le_bytes(), pane, &[1]);
+        }
+    }
+    state.checkpoint();
+    while state.drop_range(SubKeyRange { start: 0, end: 60 }, 1_000) > 0 {}
+    let deltas = state.checkpoint();
+    assert_eq!(deltas.len(), usize::from(tidewright_checkpoints::SHARDS));
+    for delta in deltas {
+        assert_eq!(delta.drops, [SubKeyRange { start: 0, end: 60 }]);
+        assert!(delta.entries.is_empty());
+    }
+    assert_eq!(state.len(), 10_000);
+}
+
+#[test]
+fn what_was_never_durable_leaves_no_trace() {
+    let mut state = State::default();
+    put(&mut state, b"a", 0, &[1]);
+    put(&mut state, b"b", 1, &[1]);
+    remove(&mut state, b"a", 0);
+    state.drop_range(SubKeyRange { start: 1, end: 2 }, usize::MAX);
+    assert!(state.checkpoint().is_empty());
+    assert!(state.is_empty());
+}
+
+#[test]
+fn a_pinned_key_stays_until_it_is_unpinned() {
+    let mut state = State::default();
+    put(&mut state, b"a", 0, &[1]);
+    let slot = state.find_slot(b"a", key_hash(b"a")).unwrap();
+    state.pin(slot);
+    remove(&mut state, b"a", 0);
+    assert_eq!(state.find_slot(b"a", key_hash(b"a")), Some(slot));
+    state.unpin(slot);
+    assert_eq!(state.find_slot(b"a", key_hash(b"a")), None);
+}
+
+#[test]
+fn memory_is_used_again() {
+    let mut state = State::default();
+    let mut most = 0;
+    for round in 0..20i64 {
+        for number in 0..1_000i64 {
+            put(
+                &mut state,
+                &(round * 1_000 + number).to_le_bytes(),
+                round,
+                &[0; 100],
+            );
+        }
+        state.drop_range(
+            SubKeyRange {
+                start: 0,
+                end: round,
+            },
+            usize::MAX,
+        );
+        state.checkpoint();
+        if round == 3 {
+            most = state.bytes();
+        }
+    }
+    assert!(state.bytes() <= most, "{} > {most}", state.bytes());
+}
+
+#[test]
+fn a_key_of_another_shard_is_refused() {
+    let mut state = State::default();
+    put(&mut state, b"a", 0, &[1]);
+    let mut delta = state.checkpoint().remove(0);
+    delta.shard = Shard((delta.shard.0 + 1) % tidewright_checkpoints::SHARDS);
+    assert!(State::default().restore(&delta).is_err());
+}
