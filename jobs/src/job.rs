@@ -1,9 +1,17 @@
 //! The job file as data: connectors, schemas, views and sinks, exactly as the user writes them.
 
-use std::collections::BTreeMap;
+mod document;
+
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::document::TOP_LEVEL_KEYS;
+pub use self::document::{
+    AppendSinkSpec, CheckpointSpec, DetailedView, EpochSpec, EventTimeSpec, Format, JobFile,
+    LimitsSpec, Ordered, SinkSpec, SourceSpec, StartAfter, ViewSpec,
+};
 
 /// Settings passed through to a Kafka client (librdkafka's property names), such as `security.protocol`.
 pub type KafkaProperties = BTreeMap<String, String>;
@@ -21,7 +29,7 @@ pub enum SourceConfig {
 }
 
 /// A Kafka topic to read.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSourceConfig {
     /// Bootstrap servers, `host:port` separated by commas.
@@ -139,7 +147,7 @@ pub enum SinkConfig {
 }
 
 /// A Redis hash per key: columns as fields, plus `_version` and `_as_of`.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSinkConfig {
     /// `redis://[user:password@]host:port[/database]`.
@@ -179,7 +187,7 @@ fn default_in_flight() -> usize {
 }
 
 /// Records in a Kafka topic.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSinkConfig {
     /// Bootstrap servers, `host:port` separated by commas. For `dead_letter` and `late` the first Kafka source's if absent.
@@ -227,4 +235,40 @@ pub enum Delivery {
     ExactlyOnce,
     /// When their epoch is complete: lower latency, replays are idempotent.
     Eager,
+}
+
+/// Without the values of client settings, which may be passwords.
+impl fmt::Debug for KafkaSourceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSourceConfig")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("start", &self.start)
+            .field("group", &self.group)
+            .field("properties", &self.properties.keys())
+            .finish()
+    }
+}
+
+/// Without the values of client settings, which may be passwords.
+impl fmt::Debug for KafkaSinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaSinkConfig")
+            .field("brokers", &self.brokers)
+            .field("topic", &self.topic)
+            .field("properties", &self.properties.keys())
+            .finish()
+    }
+}
+
+/// Without the user and password in the URL.
+impl fmt::Debug for RedisSinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.url.rsplit('@').next().unwrap_or_default();
+        f.debug_struct("RedisSinkConfig")
+            .field("url", &host)
+            .field("key", &self.key)
+            .field("ttl", &self.ttl)
+            .finish()
+    }
 }

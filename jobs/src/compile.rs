@@ -1,0 +1,369 @@
+//! From a job file's text to a checked plan.
+
+mod settings;
+mod views;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use arrow::datatypes::{Field, Schema};
+
+pub use self::settings::{CheckpointSettings, JobSettings};
+use self::{settings::settings, views::Views};
+use crate::{
+    check::{self, Feed, suggest},
+    diagnostics::{Diagnostic, Diagnostics, Fault, Report},
+    job::{Delivery, SinkConfig, SourceConfig, TOP_LEVEL_KEYS},
+    plan::{Plan, SinkInput, SinkPlan, SourceKind},
+    planner::{Mapped, Mapper, SourceDeclaration, map_views},
+    sql::{self, Catalog, EVENT_TIME, SourceOf},
+    tree::{Entry, MissingEnv, Tree, Value, apply_override, resolve_references},
+};
+
+/// A job that passed every check that needs no connection.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What runs.
+    pub plan: Plan,
+    /// How it runs.
+    pub job: JobSettings,
+    /// What looks wrong but does no harm.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Compiles a job file. `overrides` are (dotted path, value) pairs of `--set`; `env` looks up environment variables.
+///
+/// # Errors
+/// Everything that is wrong with the file, each with its place and how to mend it. No message holds a resolved value.
+pub fn compile(
+    file_name: &str,
+    text: &str,
+    overrides: &[(String, String)],
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Compiled, Diagnostics> {
+    compile_with(file_name, text, overrides, env, MissingEnv::Error)
+}
+
+/// Like [`compile`]; with [`MissingEnv::Warn`] variables (and files) that references name may be missing: the
+/// reference then stays in the configuration as it is written, so the plan can be looked at but not run.
+///
+/// # Errors
+/// Like [`compile`].
+pub fn compile_with(
+    file_name: &str,
+    text: &str,
+    overrides: &[(String, String)],
+    env: &dyn Fn(&str) -> Option<String>,
+    missing_env: MissingEnv,
+) -> Result<Compiled, Diagnostics> {
+    let mut report = Report::new(file_name, text);
+    let compiled = load(text, overrides, env, missing_env, &mut report)
+        .and_then(|tree| Compilation::new(&tree, text).run(&mut report));
+    let warnings = report.finish()?;
+    match compiled {
+        Some((plan, job)) => Ok(Compiled {
+            plan,
+            job,
+            warnings,
+        }),
+        // Only errors end a compilation early, and those have returned above.
+        None => Err(Diagnostics(warnings)),
+    }
+}
+
+/// The tree with overrides and references; `None` if it is no map.
+fn load(
+    text: &str,
+    overrides: &[(String, String)],
+    env: &dyn Fn(&str) -> Option<String>,
+    missing_env: MissingEnv,
+    report: &mut Report<'_>,
+) -> Option<Tree> {
+    let mut tree = report.take(Tree::parse(text))?;
+    if !matches!(tree.value, Value::Map(_)) {
+        let message = format!("a job file is a map, this is {}", tree.describe());
+        report.error(Fault::new(tree.position, message).help("begin with `name: my_job`"));
+        return None;
+    }
+    for (path, value) in overrides {
+        report.take(apply_override(&mut tree, path, value, &TOP_LEVEL_KEYS));
+    }
+    let unresolved = resolve_references(&mut tree, &["views"], env, missing_env);
+    unresolved
+        .errors
+        .into_iter()
+        .for_each(|fault| report.error(fault));
+    unresolved
+        .warnings
+        .into_iter()
+        .for_each(|fault| report.warn(fault));
+    Some(tree)
+}
+
+struct Compilation<'t> {
+    tree: &'t Tree,
+    text: &'t str,
+    /// Names whose section is wrong: what refers to them is not reported again.
+    failed: Vec<String>,
+    /// Names of sources and views that something reads.
+    read: BTreeSet<String>,
+}
+
+impl<'t> Compilation<'t> {
+    fn new(tree: &'t Tree, text: &'t str) -> Self {
+        Self {
+            tree,
+            text,
+            failed: Vec::new(),
+            read: BTreeSet::new(),
+        }
+    }
+
+    fn run(mut self, report: &mut Report<'_>) -> Option<(Plan, JobSettings)> {
+        self.check_top_level(report);
+        let name = self.name(report);
+        let declarations = self.sources(report);
+        let mut mapper = Mapper::exploring(&declarations);
+        let mut views = Views::new(catalog_of(&declarations), self.text);
+        views.plan(
+            self.section("views", report),
+            &mut mapper,
+            &mut self.failed,
+            report,
+        );
+        self.read.append(&mut views.read);
+        let mut used = mapper.asked().to_vec();
+        for (declaration, used) in declarations.iter().zip(&mut used) {
+            used.extend(declaration.needed_columns());
+            if self.is_sink_input(&declaration.name) {
+                used.extend(0..declaration.schema.fields().len());
+            }
+        }
+        let mapped = match map_views(&declarations, &used, &views.planned) {
+            Ok(mapped) => mapped,
+            Err(error) => {
+                let message = format!("the plan cannot be narrowed to its used columns: {error}");
+                report.error(Fault::new(self.tree.position, message));
+                return None;
+            }
+        };
+        let (sinks, delivery) = self.sinks(&mapped, report);
+        let job = settings(
+            self.tree,
+            name.as_deref().unwrap_or("job"),
+            delivery,
+            report,
+        );
+        self.warn_unused(report);
+        if report.has_errors() {
+            return None;
+        }
+        let plan = Plan {
+            name: name?,
+            sources: mapped.sources,
+            nodes: mapped.nodes,
+            views: mapped.views,
+            sinks,
+        };
+        Some((plan, job?))
+    }
+
+    fn check_top_level(&self, report: &mut Report<'_>) {
+        for entry in self.tree.entries() {
+            if !TOP_LEVEL_KEYS.contains(&entry.key.as_str()) {
+                let message = format!("unknown key `{}`", entry.key);
+                let help = suggest(&entry.key, &TOP_LEVEL_KEYS);
+                report.error(Fault::new(entry.key_position, message).help(help));
+            }
+        }
+        for key in ["name", "sources"] {
+            if self.tree.get(key).is_none() {
+                let message = format!("the key `{key}` is missing");
+                report.error(Fault::new(self.tree.position, message));
+            }
+        }
+    }
+
+    fn name(&self, report: &mut Report<'_>) -> Option<String> {
+        let tree = self.tree.get("name")?;
+        let is_plain = |name: &&str| {
+            !name.is_empty()
+                && name.len() <= 100
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+        };
+        let name = tree.text().filter(is_plain);
+        if name.is_none() {
+            let message = "the job's name must be 1 to 100 letters, digits, `-` and `_`";
+            report.error(Fault::new(tree.position, message));
+        }
+        name.map(str::to_owned)
+    }
+
+    /// The named entries of a section; a section that is no map is an error.
+    fn section(&self, key: &str, report: &mut Report<'_>) -> &'t [Entry] {
+        let Some(tree) = self.tree.get(key) else {
+            return &[];
+        };
+        if !matches!(tree.value, Value::Map(_) | Value::Null) {
+            let message = format!("`{key}` is a map of names, this is {}", tree.describe());
+            report.error(Fault::new(tree.position, message));
+        }
+        tree.entries()
+    }
+
+    fn sources(&mut self, report: &mut Report<'_>) -> Vec<SourceDeclaration> {
+        let entries = self.section("sources", report);
+        if let Some(tree) = self.tree.get("sources")
+            && entries.is_empty()
+            && matches!(tree.value, Value::Map(_) | Value::Null)
+        {
+            report.error(Fault::new(tree.position, "a job needs at least one source"));
+        }
+        let mut declarations = Vec::new();
+        for entry in entries {
+            report.take(check_name(entry));
+            match check::source(&entry.key, &entry.value, report) {
+                Some(declaration) => declarations.push(declaration),
+                None => self.failed.push(entry.key.clone()),
+            }
+        }
+        declarations
+    }
+
+    fn is_sink_input(&self, name: &str) -> bool {
+        let sinks = self.tree.get("sinks").map_or(&[][..], Tree::entries);
+        let from = |entry: &Entry| entry.value.get("from")?.text().map(str::to_owned);
+        sinks.iter().filter_map(from).any(|from| from == name)
+    }
+
+    fn sinks(
+        &mut self,
+        mapped: &Mapped,
+        report: &mut Report<'_>,
+    ) -> (Vec<SinkPlan>, Vec<(String, Delivery)>) {
+        let feeds = feeds(mapped);
+        let brokers = mapped
+            .sources
+            .iter()
+            .find_map(|source| match &source.config {
+                SourceConfig::Kafka(kafka) => Some(kafka.brokers.as_str()),
+                _ => None,
+            });
+        let (mut sinks, mut delivery) = (Vec::new(), Vec::new());
+        let mut paths = BTreeSet::new();
+        for entry in self.section("sinks", report) {
+            report.take(check_name(entry));
+            let tree = &entry.value;
+            self.read
+                .extend(tree.get("from").and_then(Tree::text).map(str::to_owned));
+            let checked = check::sink(tree, &feeds, &self.failed, brokers, report);
+            if let Some((SinkConfig::Files(files), ..)) = &checked
+                && !paths.insert(files.path.clone())
+            {
+                let position = tree.position_of(&["files", "path"]);
+                let message = "another sink writes this file: each needs one of its own";
+                report.error(Fault::new(position, message));
+            }
+            if let Some((config, node, mode)) = checked {
+                sinks.push(SinkPlan {
+                    name: entry.key.clone(),
+                    config,
+                    input: SinkInput::Node(node),
+                });
+                delivery.push((entry.key.clone(), mode));
+            }
+        }
+        for (key, input) in [
+            ("dead_letter", SinkInput::DeadLetters),
+            ("late", SinkInput::Late),
+        ] {
+            let tree = self
+                .tree
+                .get(key)
+                .filter(|tree| !matches!(tree.value, Value::Null));
+            let config = tree.and_then(|tree| check::append_sink(tree, brokers, report));
+            sinks.extend(config.map(|config| SinkPlan {
+                name: key.to_owned(),
+                config,
+                input,
+            }));
+        }
+        (sinks, delivery)
+    }
+
+    fn warn_unused(&self, report: &mut Report<'_>) {
+        for (section, what) in [("sources", "source"), ("views", "view")] {
+            for entry in self.section(section, report) {
+                if !self.read.contains(&entry.key) {
+                    let message =
+                        format!("the {what} `{}` is not used by any view or sink", entry.key);
+                    report.warn(Fault::new(entry.key_position, message));
+                }
+            }
+        }
+    }
+}
+
+/// What sinks can name: sources and views.
+fn feeds(mapped: &Mapped) -> Vec<Feed> {
+    let sources = mapped
+        .sources
+        .iter()
+        .map(|source| (source.name.clone(), source.node));
+    sources
+        .chain(mapped.views.iter().cloned())
+        .map(|(name, node)| {
+            let result = &mapped.nodes[node.0];
+            Feed {
+                name,
+                node,
+                schema: Arc::clone(&result.schema),
+                kind: result.kind.clone(),
+                twins: mapped.twins[node.0],
+            }
+        })
+        .collect()
+}
+
+/// Names are SQL identifiers, keys in metrics and parts of file names.
+fn check_name(entry: &Entry) -> Result<(), Fault> {
+    let mut chars = entry.key.chars();
+    let first = chars.next().is_some_and(|c| c.is_ascii_lowercase());
+    let rest = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if first && rest && !["dead_letter", "late"].contains(&entry.key.as_str()) {
+        return Ok(());
+    }
+    let message = format!("`{}` cannot be a name here", entry.key);
+    Err(Fault::new(entry.key_position, message)
+        .help("use lower-case letters, digits and _, beginning with a letter (dead_letter and late are taken)"))
+}
+
+/// The sources as relations, with all their columns.
+fn catalog_of(declarations: &[SourceDeclaration]) -> Catalog {
+    let mut catalog = Catalog::new();
+    for (i, declaration) in declarations.iter().enumerate() {
+        let (key, time) = match &declaration.kind {
+            SourceKind::Stream { event_time } => (&[][..], event_time.as_ref().map(|e| e.column)),
+            SourceKind::Table { key, .. } => (&key[..], None),
+        };
+        let fields: Vec<Field> = declaration
+            .schema
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(column, field)| {
+                // A record without its key is a dead letter.
+                let field = Field::clone(field).with_nullable(!key.contains(&column));
+                match time == Some(column) {
+                    true => field.with_metadata([(EVENT_TIME.to_owned(), "1".to_owned())].into()),
+                    false => field,
+                }
+            })
+            .collect();
+        let kind = SourceDeclaration::relation_kind(&declaration.kind);
+        let relation = sql::Relation::new(SourceOf::Source(i), Arc::new(Schema::new(fields)), kind);
+        catalog.add(&declaration.name, relation);
+    }
+    catalog
+}

@@ -1,0 +1,132 @@
+//! How a job runs: checkpoints, epochs, limits.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    diagnostics::{Fault, Report},
+    job::{CheckpointSpec, Delivery, EpochSpec, LimitsSpec, StartAfter},
+    tree::{Tree, read},
+};
+
+/// How a job runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobSettings {
+    /// How state is made durable.
+    pub checkpoint: CheckpointSettings,
+    /// How long an epoch gathers rows, in milliseconds.
+    pub epoch_tick_ms: u64,
+    /// Bytes computed but not yet delivered, per sink, at which sources pause.
+    pub outbox_bytes: u64,
+    /// Bytes read but not yet computed at which sources pause.
+    pub in_flight_bytes: u64,
+    /// What streams wait for on a fresh start.
+    pub start_after: StartAfter,
+    /// Per named sink when its rows are sent. Dead letters and late rows are always `exactly_once`.
+    pub delivery: Vec<(String, Delivery)>,
+}
+
+impl JobSettings {
+    /// When a sink's rows are sent.
+    #[must_use]
+    pub fn delivery_of(&self, sink: &str) -> Delivery {
+        let found = self.delivery.iter().find(|(name, _)| name == sink);
+        found.map_or_else(Delivery::default, |(_, delivery)| *delivery)
+    }
+}
+
+/// How state is made durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckpointSettings {
+    /// How often while anything changes, in milliseconds.
+    pub interval_ms: u64,
+    /// `file://DIRECTORY` or `s3://BUCKET/PREFIX`.
+    pub store: String,
+    /// How many checkpoints are kept.
+    pub keep: u32,
+}
+
+const LOCAL_INTERVAL_MS: u64 = 100;
+const OBJECT_STORE_INTERVAL_MS: u64 = 1_000;
+
+/// Reads the sections with defaults for what is absent; `None` if one is wrong.
+pub(super) fn settings(
+    tree: &Tree,
+    job: &str,
+    delivery: Vec<(String, Delivery)>,
+    report: &mut Report<'_>,
+) -> Option<JobSettings> {
+    let checkpoint: Option<CheckpointSpec> = section(tree, "checkpoint", report);
+    let epoch: Option<EpochSpec> = section(tree, "epoch", report);
+    let limits: Option<LimitsSpec> = section(tree, "limits", report);
+    let start_after: Option<StartAfter> = section(tree, "start_after", report);
+    let checkpoint = checkpoint.and_then(|spec| checkpoints(spec, job, tree, report));
+    let (epoch, limits) = (epoch?, limits?);
+    let mut at_least = |path: [&str; 2], value: u64, least: u64, text: &str| {
+        if value < least {
+            let message = format!("`{}` must be {text} or more", path[1]);
+            report.error(Fault::new(tree.position_of(&path), message));
+        }
+    };
+    at_least(["epoch", "tick"], epoch.tick.0, 1, "1ms");
+    at_least(["limits", "outbox"], limits.outbox.0, 1 << 10, "1KiB");
+    at_least(["limits", "in_flight"], limits.in_flight.0, 1 << 10, "1KiB");
+    Some(JobSettings {
+        checkpoint: checkpoint?,
+        epoch_tick_ms: epoch.tick.0,
+        outbox_bytes: limits.outbox.0,
+        in_flight_bytes: limits.in_flight.0,
+        start_after: start_after?,
+        delivery,
+    })
+}
+
+fn section<T: DeserializeOwned + Default>(
+    tree: &Tree,
+    key: &str,
+    report: &mut Report<'_>,
+) -> Option<T> {
+    match tree.get(key) {
+        Some(section) => report.take(read(section)),
+        None => Some(T::default()),
+    }
+}
+
+fn checkpoints(
+    spec: CheckpointSpec,
+    job: &str,
+    tree: &Tree,
+    report: &mut Report<'_>,
+) -> Option<CheckpointSettings> {
+    let fault = |key: &str, message: &str| {
+        Fault::new(tree.position_of(&["checkpoint", key]), message.to_owned())
+    };
+    let store = spec
+        .store
+        .unwrap_or_else(|| format!("file://./tidewright-data/{job}/checkpoints"));
+    let is_local = store.starts_with("file://");
+    if !is_local && !store.starts_with("s3://") && !store.contains("${") {
+        report.error(
+            fault(
+                "store",
+                "the checkpoint store is neither a directory nor S3",
+            )
+            .help("write file:///var/lib/tidewright or s3://bucket/prefix"),
+        );
+    }
+    let interval_ms = match spec.interval {
+        Some(interval) => interval.0,
+        None if is_local => LOCAL_INTERVAL_MS,
+        None => OBJECT_STORE_INTERVAL_MS,
+    };
+    if interval_ms == 0 {
+        report.error(fault("interval", "`interval` must be 1ms or more"));
+    }
+    if spec.keep == 0 {
+        report.error(fault("keep", "`keep` must be at least 1"));
+    }
+    Some(CheckpointSettings {
+        interval_ms,
+        store,
+        keep: spec.keep,
+    })
+}

@@ -1,0 +1,357 @@
+//! The top level of a job file.
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
+
+use super::{
+    BlackholeSinkConfig, DatagenConfig, Delivery, DynamodbSinkConfig, EmbeddedSinkConfig,
+    FilesSinkConfig, FilesSourceConfig, KafkaSinkConfig, KafkaSourceConfig, RedisSinkConfig,
+    SinkConfig, SourceConfig, StdoutSinkConfig,
+};
+use crate::units::{ByteSize, DurationMs};
+
+/// A map that keeps the file's order.
+#[derive(Clone, Debug)]
+pub struct Ordered<T>(pub Vec<(String, T)>);
+
+impl<T> Default for Ordered<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+            type Value = Ordered<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of names")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered<T>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Ordered(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Ordered<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("Map_of_{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        std::collections::BTreeMap::<String, T>::json_schema(generator)
+    }
+}
+
+/// A job: where rows come from, what is made of them, where the results go.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobFile {
+    /// The job's name: its identity in the checkpoint store and in every row that it writes. Letters, digits, `-` and `_`.
+    pub name: String,
+    /// Where rows come from, by name.
+    pub sources: Ordered<SourceSpec>,
+    /// What is made of them: SQL by name. A view may read sources and the views before it.
+    #[serde(default)]
+    pub views: Ordered<ViewSpec>,
+    /// Where results go, by name.
+    #[serde(default)]
+    pub sinks: Ordered<SinkSpec>,
+    /// Where records and rows go that cannot be processed; counted and dropped with a log line if absent.
+    #[serde(default)]
+    pub dead_letter: Option<AppendSinkSpec>,
+    /// Where rows go that came too late for their window; counted only if absent.
+    #[serde(default)]
+    pub late: Option<AppendSinkSpec>,
+    /// How state is made durable.
+    #[serde(default)]
+    pub checkpoint: CheckpointSpec,
+    /// How rows are grouped into epochs.
+    #[serde(default)]
+    pub epoch: EpochSpec,
+    /// Bounds on memory.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+    /// What streams wait for on a fresh start.
+    #[serde(default)]
+    pub start_after: StartAfter,
+}
+
+/// The keys of [`JobFile`].
+pub(crate) const TOP_LEVEL_KEYS: [&str; 10] = [
+    "name",
+    "sources",
+    "views",
+    "sinks",
+    "dead_letter",
+    "late",
+    "checkpoint",
+    "epoch",
+    "limits",
+    "start_after",
+];
+
+/// A source: exactly one connector, and what its records hold. With `primary_key` it is a table, otherwise a stream.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSpec {
+    /// Reads a Kafka topic.
+    #[serde(default)]
+    pub kafka: Option<KafkaSourceConfig>,
+    /// Reads files of JSON lines.
+    #[serde(default)]
+    pub files: Option<FilesSourceConfig>,
+    /// Generates records.
+    #[serde(default)]
+    pub datagen: Option<DatagenConfig>,
+    /// How records are encoded.
+    #[serde(default)]
+    pub format: Format,
+    /// The fields that the job may use, with their types: `boolean`, `int`, `bigint`, `double`, `string`,
+    /// `timestamp_ms`, `date` or `decimal(PRECISION,SCALE)`. Generated sources have built-in columns.
+    #[serde(default)]
+    pub schema: Option<Ordered<String>>,
+    /// A stream's event time; of a table the time that decides between two records of a key in different splits.
+    #[serde(default)]
+    pub event_time: Option<EventTimeSpec>,
+    /// The columns that identify a row: makes the source a table, where a null value deletes.
+    #[serde(default)]
+    pub primary_key: Option<Vec<String>>,
+}
+
+impl SourceSpec {
+    /// The connectors that are named.
+    pub(crate) fn connectors(self) -> Vec<SourceConfig> {
+        let mut connectors = Vec::new();
+        connectors.extend(self.kafka.map(SourceConfig::Kafka));
+        connectors.extend(self.files.map(SourceConfig::Files));
+        connectors.extend(self.datagen.map(SourceConfig::Datagen));
+        connectors
+    }
+}
+
+/// How records are encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One JSON object per record.
+    #[default]
+    Json,
+}
+
+/// Where a stream's event time is, and how orderly it comes.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventTimeSpec {
+    /// The column, of type `timestamp_ms`.
+    pub column: String,
+    /// How far behind the largest event time of its split a row may be.
+    #[serde(default)]
+    #[schemars(extend("default" = "0ms"))]
+    pub out_of_orderness: DurationMs,
+    /// After how long at its end a split without new records no longer holds the watermark; never if absent.
+    #[serde(default)]
+    pub idle_after: Option<DurationMs>,
+}
+
+/// A view: SQL, or SQL with settings.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ViewSpec {
+    /// One `SELECT`.
+    Sql(String),
+    /// One `SELECT` with settings.
+    Detailed(DetailedView),
+}
+
+/// A view with settings.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetailedView {
+    /// One `SELECT`.
+    pub sql: String,
+    /// How long after its end a tumbling window still accepts rows. Makes the view a table: its rows can change.
+    #[serde(default)]
+    pub lateness: Option<DurationMs>,
+}
+
+/// A sink: a relation and exactly one connector.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SinkSpec {
+    /// The view or source that is written.
+    pub from: String,
+    /// When rows are sent.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// Writes a Redis hash per key.
+    #[serde(default)]
+    pub redis: Option<RedisSinkConfig>,
+    /// Writes a DynamoDB item per key.
+    #[serde(default)]
+    pub dynamodb: Option<DynamodbSinkConfig>,
+    /// Writes to a Kafka topic.
+    #[serde(default)]
+    pub kafka: Option<KafkaSinkConfig>,
+    /// Appends JSON lines to a local file.
+    #[serde(default)]
+    pub files: Option<FilesSinkConfig>,
+    /// Writes to a local embedded store.
+    #[serde(default)]
+    pub embedded: Option<EmbeddedSinkConfig>,
+    /// Prints JSON lines.
+    #[serde(default)]
+    pub stdout: Option<StdoutSinkConfig>,
+    /// Drops rows; for measurements.
+    #[serde(default)]
+    pub blackhole: Option<BlackholeSinkConfig>,
+}
+
+impl SinkSpec {
+    /// The connectors that are named.
+    pub(crate) fn connectors(self) -> Vec<SinkConfig> {
+        let mut connectors = Vec::new();
+        connectors.extend(self.redis.map(SinkConfig::Redis));
+        connectors.extend(self.dynamodb.map(SinkConfig::Dynamodb));
+        connectors.extend(self.kafka.map(SinkConfig::Kafka));
+        connectors.extend(self.files.map(SinkConfig::Files));
+        connectors.extend(self.embedded.map(SinkConfig::Embedded));
+        connectors.extend(self.stdout.map(SinkConfig::Stdout));
+        connectors.extend(self.blackhole.map(SinkConfig::Blackhole));
+        connectors
+    }
+}
+
+/// A sink for dead letters or late rows: exactly one connector that appends.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppendSinkSpec {
+    /// Writes to a Kafka topic.
+    #[serde(default)]
+    pub kafka: Option<KafkaSinkConfig>,
+    /// Appends JSON lines to a local file.
+    #[serde(default)]
+    pub files: Option<FilesSinkConfig>,
+    /// Prints JSON lines.
+    #[serde(default)]
+    pub stdout: Option<StdoutSinkConfig>,
+    /// Drops rows; for measurements.
+    #[serde(default)]
+    pub blackhole: Option<BlackholeSinkConfig>,
+}
+
+impl AppendSinkSpec {
+    /// The connectors that are named.
+    pub(crate) fn connectors(self) -> Vec<SinkConfig> {
+        let mut connectors = Vec::new();
+        connectors.extend(self.kafka.map(SinkConfig::Kafka));
+        connectors.extend(self.files.map(SinkConfig::Files));
+        connectors.extend(self.stdout.map(SinkConfig::Stdout));
+        connectors.extend(self.blackhole.map(SinkConfig::Blackhole));
+        connectors
+    }
+}
+
+/// How state is made durable.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointSpec {
+    /// How often, while anything changes. Default: `100ms` on a local directory, `1s` on an object store.
+    #[serde(default)]
+    pub interval: Option<DurationMs>,
+    /// Where: `file:///DIRECTORY` or `s3://BUCKET/PREFIX`. Default: `file://./tidewright-data/NAME/checkpoints`.
+    #[serde(default)]
+    pub store: Option<String>,
+    /// How many checkpoints are kept.
+    #[serde(default = "default_keep")]
+    #[schemars(extend("default" = 3))]
+    pub keep: u32,
+}
+
+fn default_keep() -> u32 {
+    3
+}
+
+impl Default for CheckpointSpec {
+    fn default() -> Self {
+        Self {
+            interval: None,
+            store: None,
+            keep: default_keep(),
+        }
+    }
+}
+
+/// How rows are grouped into epochs.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EpochSpec {
+    /// How long an epoch gathers rows. Shorter: lower latency; longer: less work per row.
+    #[serde(default = "default_tick")]
+    #[schemars(extend("default" = "10ms"))]
+    pub tick: DurationMs,
+}
+
+fn default_tick() -> DurationMs {
+    DurationMs(10)
+}
+
+impl Default for EpochSpec {
+    fn default() -> Self {
+        Self {
+            tick: default_tick(),
+        }
+    }
+}
+
+/// Bounds on memory.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsSpec {
+    /// Bytes computed but not yet delivered, per sink. At the bound, sources pause.
+    #[serde(default = "default_bytes")]
+    #[schemars(extend("default" = "64MiB"))]
+    pub outbox: ByteSize,
+    /// Bytes read but not yet computed. At the bound, sources pause.
+    #[serde(default = "default_bytes")]
+    #[schemars(extend("default" = "64MiB"))]
+    pub in_flight: ByteSize,
+}
+
+fn default_bytes() -> ByteSize {
+    ByteSize(64 << 20)
+}
+
+impl Default for LimitsSpec {
+    fn default() -> Self {
+        Self {
+            outbox: default_bytes(),
+            in_flight: default_bytes(),
+        }
+    }
+}
+
+/// What streams wait for on a fresh start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartAfter {
+    /// Tables are read to the end offsets seen at the start before streams begin.
+    #[default]
+    Tables,
+    /// Everything begins at once.
+    Nothing,
+}
