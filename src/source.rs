@@ -3,13 +3,27 @@
 //! A [`SplitReader`] owns the splits of one source that fall to one worker, and lives on a thread of its own. It decodes
 //! records straight into Arrow columns and stamps the hidden columns ([`tidewright_operators::batch`]).
 
+mod assemble;
+pub mod datagen;
+pub mod files;
+pub mod kafka;
+mod open;
+#[cfg(test)]
+mod testing;
+pub mod watermark;
+
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use arrow::record_batch::RecordBatch;
 
+pub use self::{
+    assemble::batch_schema,
+    open::{ALIGN_MS, OpenContext, open, owner_of_split, splits},
+};
 use crate::dead_letter::DeadLetter;
 
 /// How far one split has been read: everything that a later start needs to go on.
@@ -82,6 +96,15 @@ pub struct SourceError {
     pub source_name: String,
     /// What happened, where, and how to mend it.
     pub message: String,
+}
+
+impl SourceError {
+    fn new(source: &str, message: &dyn fmt::Display) -> Self {
+        Self {
+            source_name: source.to_owned(),
+            message: message.to_string(),
+        }
+    }
 }
 
 /// Reads the splits of one source that belong to one worker.

@@ -1,0 +1,281 @@
+//! The partitions of one worker: where each begins, which are fetched, and what becomes of their messages.
+
+use std::{sync::Arc, time::Instant};
+
+use rdkafka::{
+    Offset, TopicPartitionList, config::RDKafkaLogLevel, consumer::Consumer as _,
+    error::KafkaResult, types::RDKafkaErrorCode,
+};
+use tidewright_jobs::{
+    job::{KafkaSourceConfig, StartPosition},
+    plan::{SourceKind, SourcePlan},
+};
+
+use super::{
+    super::{
+        SourceError,
+        assemble::{Assembler, Record},
+        open::{ALIGN_MS, OpenContext},
+        watermark::SplitClock,
+    },
+    client::{self, Consumer},
+    queue::Message,
+    split::KafkaSplit,
+    topic::{self, Begin, Bounds},
+};
+
+/// The partitions, apart from the client so that its messages can be handed to them.
+pub(super) struct Partitions {
+    source: Arc<str>,
+    topic: String,
+    /// What is needed to take on a partition that appears.
+    context: OpenContext,
+    bound_ms: i64,
+    pub(super) splits: Vec<KafkaSplit>,
+    /// Partition to position in `splits`.
+    positions: Vec<Option<usize>>,
+    /// How many partitions the topic had when last seen.
+    count: i32,
+    pub(super) source_watermark: i64,
+}
+
+impl Partitions {
+    /// Asks the brokers which partitions there are, and decides where to begin with those of this worker.
+    pub(super) fn find(
+        helper: &Consumer,
+        plan: &SourcePlan,
+        config: &KafkaSourceConfig,
+        context: &OpenContext,
+    ) -> Result<Self, SourceError> {
+        let fail = |message: String| SourceError::new(&plan.name, &message);
+        let count =
+            topic::partition_count(helper, config).map_err(|error| fail(error.to_string()))?;
+        check_nothing_vanished(config, context, count).map_err(fail)?;
+        let bound_ms = match &plan.kind {
+            SourceKind::Stream {
+                event_time: Some(declared),
+            } => declared.out_of_orderness_ms,
+            _ => 0,
+        };
+        let mut partitions = Self {
+            source: plan.name.as_str().into(),
+            topic: config.topic.clone(),
+            context: context.clone(),
+            bound_ms,
+            splits: Vec::new(),
+            positions: Vec::new(),
+            count,
+            source_watermark: i64::MIN,
+        };
+        for partition in 0..count {
+            if context.owns(&plan.name, partition.unsigned_abs()) {
+                let bounds = topic::bounds(helper, &config.topic, partition).map_err(fail)?;
+                let split = partitions
+                    .begin(helper, config, partition, bounds)
+                    .map_err(fail)?;
+                partitions.add(split);
+            }
+        }
+        Ok(partitions)
+    }
+
+    fn begin(
+        &self,
+        helper: &Consumer,
+        config: &KafkaSourceConfig,
+        partition: i32,
+        bounds: Bounds,
+    ) -> Result<KafkaSplit, String> {
+        let restored = self.context.restored_split(&partition.to_string());
+        let begin = match (restored, &self.context.restored, &config.start) {
+            (Some(start), ..) => Begin::Restored(start.next_offset),
+            (None, Some(_), _) => Begin::Appeared,
+            (None, None, StartPosition::Timestamp(time)) => Begin::FreshAt(topic::offset_at(
+                helper,
+                &config.topic,
+                partition,
+                *time,
+                bounds,
+            )?),
+            (None, None, start) => Begin::Fresh(start),
+        };
+        let offset = topic::starting_offset(&config.topic, partition, begin, bounds)?;
+        let watermark = restored.map_or(i64::MIN, |start| start.watermark);
+        Ok(KafkaSplit::new(
+            partition,
+            offset,
+            bounds.high,
+            self.context.bounded,
+            restored.is_some_and(|start| start.idle),
+            SplitClock::new(self.bound_ms, watermark),
+        ))
+    }
+
+    fn add(&mut self, split: KafkaSplit) {
+        let position = split.progress.split as usize;
+        if self.positions.len() <= position {
+            self.positions.resize(position + 1, None);
+        }
+        self.positions[position] = Some(self.splits.len());
+        self.splits.push(split);
+    }
+
+    #[inline]
+    pub(super) fn split_mut(&mut self, partition: i32) -> Option<&mut KafkaSplit> {
+        let position = usize::try_from(partition).ok()?;
+        let position = self.positions.get(position).copied().flatten()?;
+        self.splits.get_mut(position)
+    }
+
+    /// Takes on partitions that have appeared, from their first record.
+    pub(super) fn look_at_count(&mut self, count: i32) -> Result<(), SourceError> {
+        if count < self.count {
+            return Err(self.fail(&format!(
+                "topic {} had {} partitions and now has {count}: it was recreated; start over with `--restore none`",
+                self.topic, self.count
+            )));
+        }
+        if self.context.bounded {
+            return Ok(());
+        }
+        for partition in self.count..count {
+            if self.context.owns(&self.source, partition.unsigned_abs()) {
+                let clock = SplitClock::new(self.bound_ms, i64::MIN);
+                // It was not there at the start, so its end then was 0.
+                self.add(KafkaSplit::new(partition, 0, 0, false, false, clock));
+            }
+        }
+        self.count = count;
+        Ok(())
+    }
+
+    /// Fetches what is to be read, and leaves be what has ended or is too far ahead of the source.
+    pub(super) fn assign_wanted(&mut self, consumer: &Consumer) -> Result<(), SourceError> {
+        let limit = match self.source_watermark {
+            i64::MIN => i64::MAX,
+            watermark => watermark.saturating_add(ALIGN_MS),
+        };
+        let (mut start, mut stop) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for split in &mut self.splits {
+            let wanted = !split.progress.finished && split.progress.watermark <= limit;
+            if wanted == split.fetching {
+                continue;
+            }
+            let list = if wanted { &mut start } else { &mut stop };
+            let offset = Offset::Offset(split.progress.next_offset);
+            list.add_partition_offset(&self.topic, split.partition, offset)
+                .map_err(|error| SourceError::new(&self.source, &error))?;
+            split.fetching = wanted;
+        }
+        change_assignment(consumer, &start, &stop)
+            .map_err(|error| SourceError::new(&self.source, &error))
+    }
+
+    #[inline]
+    pub(super) fn handle(
+        &mut self,
+        message: &Message<'_>,
+        assembler: &mut Assembler,
+    ) -> Result<(), SourceError> {
+        if let Some(error) = message.error {
+            return self.handle_event(message, error);
+        }
+        let Some(position) = usize::try_from(message.partition)
+            .ok()
+            .and_then(|partition| self.positions.get(partition).copied().flatten())
+        else {
+            return Ok(());
+        };
+        let (split, topic) = (&mut self.splits[position], &self.topic);
+        if !split.fetching || !split.wants(message.offset) {
+            split.skip(message.offset);
+            return Ok(());
+        }
+        let record = Record {
+            split: split.progress.split,
+            offset: message.offset,
+            timestamp: message.timestamp,
+            key: message.key,
+            value: message.value,
+        };
+        assembler.push(&mut split.clock, &record, || {
+            format!(
+                "topic {topic}, partition {}, offset {}",
+                message.partition, message.offset
+            )
+        });
+        split.read(message.offset);
+        Ok(())
+    }
+
+    #[cold]
+    fn handle_event(
+        &mut self,
+        event: &Message<'_>,
+        error: RDKafkaErrorCode,
+    ) -> Result<(), SourceError> {
+        let text = String::from_utf8_lossy(event.value.unwrap_or_default()).into_owned();
+        match error {
+            RDKafkaErrorCode::PartitionEOF => {
+                if let Some(split) = self.split_mut(event.partition).filter(|split| split.fetching) {
+                    split.reached_end(event.offset, Instant::now());
+                }
+                Ok(())
+            }
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                Err(self.fail(&format!(
+                    "topic {}, partition {}: its broker does not have offset {} ({text}): retention has removed it, or \
+                     the topic was recreated; start over with `--restore none` (`start: earliest` reads what is left)",
+                    self.topic, event.partition, event.offset
+                )))
+            }
+            RDKafkaErrorCode::TopicAuthorizationFailed => Err(self.fail(&format!(
+                "topic {}: this client may not read it any more ({text})",
+                self.topic
+            ))),
+            // The client goes on by itself when the broker is there again.
+            _ => {
+                client::log_line(RDKafkaLogLevel::Warning as i32, "CONSUME", &text);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn fail(&self, message: &str) -> SourceError {
+        SourceError::new(&self.source, &message)
+    }
+}
+
+fn change_assignment(
+    consumer: &Consumer,
+    start: &TopicPartitionList,
+    stop: &TopicPartitionList,
+) -> KafkaResult<()> {
+    if stop.count() > 0 {
+        consumer.incremental_unassign(stop)?;
+    }
+    if start.count() > 0 {
+        consumer.incremental_assign(start)?;
+    }
+    Ok(())
+}
+
+fn check_nothing_vanished(
+    config: &KafkaSourceConfig,
+    context: &OpenContext,
+    count: i32,
+) -> Result<(), String> {
+    let there = |name: &str| {
+        name.parse::<i32>()
+            .is_ok_and(|partition| (0..count).contains(&partition))
+    };
+    let mut names = context.restored.iter().flatten().map(|split| &split.name);
+    match names.find(|name| !there(name)) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "topic {} has {count} partitions, but the checkpoint has read partition {name}: the topic was recreated; \
+             start over with `--restore none`",
+            config.topic
+        )),
+    }
+}
