@@ -4,11 +4,36 @@
 //! makes that idempotent: keyed writers by comparing versions in the store, append writers by a marker that is written
 //! together with the data.
 
+pub mod blackhole;
+pub mod cell;
+pub mod context;
+pub mod driver;
+pub mod dynamodb;
+pub mod embedded;
+pub mod files;
+pub mod iso8601;
+pub mod json;
+pub mod kafka;
+pub mod key;
+pub mod open;
+pub mod redis;
+pub mod stdout;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod ttl;
+pub mod verdict;
+
 use std::fmt;
 
 use arrow::{array::BooleanArray, record_batch::RecordBatch};
 use tidewright_checkpoints::{Epoch, Generation};
 
+pub use self::{
+    context::SinkContext,
+    driver::{Delivery, DeliveryEvent, Driver, DriverOptions, SinkStatus, Work},
+    embedded::{EmbeddedStore, EmbeddedStores},
+    open::{Writer, open},
+};
 use crate::dead_letter::DeadLetter;
 
 /// The version of a written row: ordered by generation, then epoch, then sequence. Its text is a fixed-width digit
@@ -53,6 +78,14 @@ pub struct AppendBatch {
     pub through: Epoch,
     /// The relation's visible columns, in order. May be empty: then only the marker moves.
     pub rows: Vec<RecordBatch>,
+}
+
+impl AppendBatch {
+    /// The number of rows.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        self.rows.iter().map(|rows| rows.num_rows() as u64).sum()
+    }
 }
 
 /// What a write has come to.
@@ -102,6 +135,20 @@ pub trait KeyedWriter: Send {
 
 /// Appends rows together with a marker that tells how far the log goes.
 pub trait AppendWriter: Send {
+    /// Whether the store keeps a marker. Without one (a terminal), rows come again after a crash.
+    fn keeps_marker(&self) -> bool {
+        true
+    }
+
+    /// The rows of a batch that [`append`](Self::append) would refuse. Asked after [`recover`](Self::recover), for a batch that the
+    /// marker covers: if the process ended between the append and the acknowledgement of its dead letters, they are still owed.
+    ///
+    /// # Errors
+    /// If the rows cannot be judged.
+    fn refusals(&self, _batch: &AppendBatch) -> Result<Vec<DeadLetter>, SinkError> {
+        Ok(Vec::new())
+    }
+
     /// The marker: the epoch up to which rows have been appended, by any generation; `None` if there never was one. Shuts out
     /// earlier writers first (Kafka: `init_transactions`) and removes half-written data (files: truncate).
     ///
