@@ -1,0 +1,118 @@
+//! The clock operator: one per worker, turns the broadcast control records of a completed epoch into a tick.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+};
+
+use tidewright_checkpoints::Epoch;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::operators::vec::Broadcast;
+
+use super::clock::{JobClock, NO_WATERMARK};
+use super::control::{Control, MarkerKind, Tick};
+use super::local::Local;
+use crate::source::ReaderRequest;
+
+/// Readers are told of their source's watermark when it has moved by this much event time, in milliseconds.
+const ALIGNMENT_STEP_MS: i64 = 10_000;
+
+/// A source whose readers on this worker want to know its watermark.
+pub struct AlignedSource {
+    /// The source's node.
+    pub node: usize,
+    /// Its reader on this worker.
+    pub reader: Sender<ReaderRequest>,
+}
+
+/// A replay: deliveries are held until it has reached the positions that were delivered before.
+pub struct Replay {
+    /// Cleared then.
+    pub held: Arc<AtomicBool>,
+    /// The positions, by source and split.
+    pub positions: Vec<(usize, u32, i64)>,
+}
+
+/// Makes the ticks of this worker.
+pub fn clock<'scope>(
+    controls: StreamVec<'scope, u64, Control>,
+    mut clock: JobClock,
+    local: Local,
+    sources: Vec<AlignedSource>,
+    mut replay: Option<Replay>,
+) -> StreamVec<'scope, u64, Tick> {
+    let mut told = vec![NO_WATERMARK; sources.len()];
+    controls
+        .broadcast()
+        .unary_frontier::<CapacityContainerBuilder<Vec<Tick>>, _, _, _>(
+            Pipeline,
+            "Clock",
+            |_, _| {
+                let mut waiting = BTreeMap::new();
+                move |(input, frontier), output| {
+                    input.for_each(|capability, controls| {
+                        let Some(&time) = capability.least() else {
+                            return;
+                        };
+                        local.greatest_seen.set(local.greatest_seen.get().max(time));
+                        if controls.iter().any(|control| control.records > 0) {
+                            local.changed.set(true);
+                        }
+                        let (_, waiting) = waiting
+                            .entry(time)
+                            .or_insert_with(|| (capability.retain_least(0), Vec::new()));
+                        waiting.append(controls);
+                    });
+                    let mut advanced = false;
+                    while let Some(entry) = waiting.first_entry() {
+                        if frontier.less_equal(entry.key()) {
+                            break;
+                        }
+                        let (time, (capability, controls)) = entry.remove_entry();
+                        let tick = clock.advance(Epoch(time), &controls);
+                        // Time alone can close windows, when a split turns idle: that wants a checkpoint too.
+                        if tick.moves_time() {
+                            local.changed.set(true);
+                        }
+                        if matches!(&tick.marker, Some(marker) if marker.kind == MarkerKind::Final)
+                        {
+                            local.final_marker.set(true);
+                        }
+                        if let Some(capability) = capability {
+                            output.session(&capability).give(tick);
+                        }
+                        advanced = true;
+                    }
+                    if advanced {
+                        local.tables_caught_up.set(clock.tables_caught_up());
+                        local.finished.set(clock.finished());
+                        if let Some(waiting) = &replay
+                            && clock.has_reached(&waiting.positions)
+                        {
+                            waiting.held.store(false, Ordering::Relaxed);
+                            replay = None;
+                        }
+                        for (source, told) in sources.iter().zip(&mut told) {
+                            let watermark = clock.watermark(source.node);
+                            if watermark.saturating_sub(*told) >= ALIGNMENT_STEP_MS
+                                && watermark != i64::MAX
+                            {
+                                *told = watermark;
+                                // A reader that is gone has ended its source; nobody waits for it.
+                                let _ = source.reader.send(ReaderRequest::Watermark(watermark));
+                            }
+                        }
+                    }
+                    // The source may have to close an epoch behind a peer's, or to end.
+                    local.wake_source();
+                }
+            },
+        )
+}

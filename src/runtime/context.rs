@@ -1,0 +1,224 @@
+//! What all workers of a process share about the job that they run.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tidewright_checkpoints::manifest::Manifest;
+use tidewright_checkpoints::restore::Restored;
+use tidewright_checkpoints::shard_range::ShardRange;
+use tidewright_checkpoints::store::CheckpointStore;
+use tidewright_checkpoints::{Epoch, Generation, OperatorId};
+use tidewright_jobs::JobSettings;
+use tidewright_jobs::job::{Delivery, StartAfter};
+use tidewright_jobs::plan::Plan;
+use tidewright_operators::Operator;
+use timely::scheduling::SyncActivator;
+
+use super::clock_operator::Replay;
+use super::commit::Publisher;
+use super::control::SplitReport;
+use super::failure::fail;
+use super::mutant::Mutant;
+use super::publish::PublishSettings;
+use super::stats::Stats;
+use crate::sink::Fence;
+use crate::sink::embedded::EmbeddedStores;
+use crate::source::SplitStart;
+
+/// Settings of a run, from the job file and the command line.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Length of an epoch.
+    pub epoch_tick: Duration,
+    /// Time between checkpoints.
+    pub checkpoint_interval: Duration,
+    /// Bytes between ingested and computed.
+    pub in_flight_bytes: usize,
+    /// Bytes in a sink's outbox before sources wait.
+    pub outbox_bytes: usize,
+    /// Streams wait for tables on a fresh start.
+    pub tables_first: bool,
+    /// How each sink is served.
+    pub delivery: BTreeMap<String, Delivery>,
+    /// How many old checkpoints are kept.
+    pub keep: usize,
+}
+
+impl Settings {
+    /// The settings of a compiled job.
+    #[must_use]
+    pub fn of(job: &JobSettings) -> Self {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Self {
+            epoch_tick: Duration::from_millis(job.epoch_tick_ms),
+            checkpoint_interval: Duration::from_millis(job.checkpoint.interval_ms),
+            in_flight_bytes: bytes(job.in_flight_bytes),
+            outbox_bytes: bytes(job.outbox_bytes),
+            tables_first: job.start_after == StartAfter::Tables,
+            delivery: job.delivery.iter().cloned().collect(),
+            keep: job.checkpoint.keep as usize,
+        }
+    }
+
+    /// How a sink is served.
+    #[must_use]
+    pub fn delivery(&self, sink: &str) -> Delivery {
+        self.delivery.get(sink).copied().unwrap_or_default()
+    }
+}
+
+/// A job that is about to run in this process.
+pub struct JobContext {
+    /// What it computes.
+    pub plan: Plan,
+    /// How.
+    pub settings: Settings,
+    /// Number of workers.
+    pub workers: usize,
+    /// Sources end where they ended at the start.
+    pub bounded: bool,
+    /// The first new epoch: above every durable one.
+    pub start: u64,
+    /// The origin of epochs.
+    pub origin: Instant,
+    /// Wall clock at the job's start, milliseconds since 1970.
+    pub started_ms: i64,
+    /// This process's claim.
+    pub generation: Generation,
+    /// Where checkpoints go.
+    pub store: Arc<dyn CheckpointStore>,
+    /// The checkpoint that it starts from.
+    pub restored: Option<Restored>,
+    /// What it tells.
+    pub stats: Arc<Stats>,
+    /// Set to end it with a final checkpoint.
+    pub stop: Arc<AtomicBool>,
+    /// While set, nothing is delivered to keyed sinks: a replay has not caught up.
+    pub held: Arc<AtomicBool>,
+    /// The checkpoint whose positions a held replay must reach.
+    pub caught_up_at: Option<Manifest>,
+    /// Append sinks may receive rows again.
+    pub allow_duplicates: bool,
+    /// The checkpoint store, for people.
+    pub location: String,
+    /// Whether this process may still write.
+    pub fence: Arc<dyn Fence>,
+    /// Embedded stores that this process has open.
+    pub stores: EmbeddedStores,
+    /// Threads to wait for at the end: readers report their last offsets.
+    pub readers: Mutex<Vec<JoinHandle<()>>>,
+    /// What the publishing thread begins with; taken by worker 0.
+    pub publish: Mutex<Option<PublishSettings>>,
+}
+
+impl JobContext {
+    /// Streams wait for tables: only where nothing has been read yet.
+    #[must_use]
+    pub fn tables_first(&self) -> bool {
+        self.settings.tables_first && self.restored.is_none()
+    }
+
+    /// Where to begin with the splits of a source; `None` on a fresh start.
+    #[must_use]
+    pub fn split_starts(&self, source: &str) -> Option<Vec<SplitStart>> {
+        let manifest = &self.restored.as_ref()?.manifest;
+        let splits = manifest.sources.get(source).into_iter().flatten();
+        let start =
+            |(name, split): (&String, &tidewright_checkpoints::manifest::SplitState)| SplitStart {
+                name: name.as_str().into(),
+                next_offset: split.offset + i64::from(Mutant::Offset.is_asked_for()),
+                watermark: split.watermark,
+                idle: split.idle,
+            };
+        Some(splits.map(start).collect())
+    }
+
+    /// Positions of all splits and watermarks of all nodes in the checkpoint.
+    #[must_use]
+    pub fn restored_clock(&self) -> Option<(Vec<SplitReport>, Vec<i64>)> {
+        let manifest = &self.restored.as_ref()?.manifest;
+        let mut splits = Vec::new();
+        for (source, plan) in self.plan.sources.iter().enumerate() {
+            for (name, split) in manifest.sources.get(&plan.name).into_iter().flatten() {
+                splits.push(SplitReport {
+                    source,
+                    split: split.split,
+                    name: name.clone(),
+                    next_offset: split.offset,
+                    watermark: split.watermark,
+                    idle: split.idle,
+                    caught_up: false,
+                    finished: false,
+                    lag: None,
+                });
+            }
+        }
+        let watermark = |node: &tidewright_jobs::plan::Node| {
+            manifest
+                .watermarks
+                .get(&node.name)
+                .copied()
+                .unwrap_or(super::clock::NO_WATERMARK)
+        };
+        Some((splits, self.plan.nodes.iter().map(watermark).collect()))
+    }
+
+    /// What a held replay must reach.
+    #[must_use]
+    pub fn replay(&self) -> Option<Replay> {
+        let manifest = self.caught_up_at.as_ref()?;
+        let mut positions = Vec::new();
+        for (source, plan) in self.plan.sources.iter().enumerate() {
+            let splits = manifest.sources.get(&plan.name).into_iter().flatten();
+            positions.extend(splits.map(|(_, split)| (source, split.split, split.offset)));
+        }
+        Some(Replay {
+            held: self.held.clone(),
+            positions,
+        })
+    }
+
+    /// The epoch up to which a sink had everything at the checkpoint.
+    #[must_use]
+    pub fn delivered(&self, sink: &str) -> Epoch {
+        let manifest = self.restored.as_ref().map(|restored| &restored.manifest);
+        manifest
+            .and_then(|manifest| manifest.delivered.get(sink))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Gives an operator what the checkpoint holds of its state for a worker's shards.
+    pub fn restore_operator(&self, id: &OperatorId, operator: &mut dyn Operator, worker: usize) {
+        let Some(restored) = &self.restored else {
+            return;
+        };
+        let shards = ShardRange::owned_by(worker, self.workers);
+        for delta in restored.deltas(id, shards) {
+            let delta = delta.unwrap_or_else(|error| fail(&error.to_string()));
+            if let Err(error) = operator.restore(delta) {
+                fail(&error.to_string());
+            }
+        }
+        if let Err(error) = operator.restored() {
+            fail(&error.to_string());
+        }
+    }
+
+    /// Starts the publishing thread, on worker 0.
+    pub fn publisher(&self, worker: usize, activator: SyncActivator) -> Option<Publisher> {
+        if worker != 0 {
+            return None;
+        }
+        let settings = self
+            .publish
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
+        Some(super::publish::start(settings, activator))
+    }
+}

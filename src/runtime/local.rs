@@ -1,0 +1,88 @@
+//! What the operators of one worker tell each other outside the dataflow's edges. Hints about when to act, never data:
+//! everything that decides about results travels in control records.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use timely::scheduling::Activator;
+
+use crate::dead_letter::DeadLetter;
+
+/// Shared by the operators of one worker.
+#[derive(Default)]
+pub struct WorkerLocal {
+    /// The greatest epoch seen in any control record.
+    pub greatest_seen: Cell<u64>,
+    /// A control record said that records were read since the last marker.
+    pub changed: Cell<bool>,
+    /// All table sources have reached the end seen at the start.
+    pub tables_caught_up: Cell<bool>,
+    /// Every source has ended, in a completed epoch.
+    pub finished: Cell<bool>,
+    /// The job's last checkpoint is in a completed epoch: sources end.
+    pub final_marker: Cell<bool>,
+    source: RefCell<Option<Activator>>,
+    refused: RefCell<Vec<DeadLetter>>,
+    refused_epoch: Cell<u64>,
+}
+
+impl WorkerLocal {
+    /// Names the source operator as the one to wake.
+    pub fn set_source(&self, activator: Activator) {
+        *self.source.borrow_mut() = Some(activator);
+    }
+
+    /// Wakes the source operator.
+    pub fn wake_source(&self) {
+        if let Some(activator) = &*self.source.borrow() {
+            activator.activate();
+        }
+    }
+}
+
+impl WorkerLocal {
+    /// Rows that a sink's store refuses for good: their dead letters go into the next epoch.
+    pub fn refuse(&self, letters: Vec<DeadLetter>) {
+        if !letters.is_empty() {
+            self.refused.borrow_mut().extend(letters);
+            self.wake_source();
+        }
+    }
+
+    /// Takes the dead letters of refused rows into an epoch.
+    #[must_use]
+    pub fn take_refused(&self, epoch: u64) -> Vec<DeadLetter> {
+        let letters = self.refused.take();
+        if !letters.is_empty() {
+            self.refused_epoch.set(epoch);
+            self.changed.set(true);
+        }
+        letters
+    }
+
+    /// All dead letters of refused rows are in epochs below `durable`, the first epoch that is not durable.
+    #[must_use]
+    pub fn letters_durable(&self, durable: Option<u64>) -> bool {
+        match durable {
+            Some(durable) => self.refused.borrow().is_empty() && self.refused_epoch.get() < durable,
+            // No epoch follows that could take them: tell, and let the job end.
+            None => {
+                for letter in self.refused.take() {
+                    tracing::error!(
+                        relation = %letter.relation,
+                        origin = letter.origin,
+                        payload = %String::from_utf8_lossy(&letter.payload),
+                        "a row was refused after the job's last epoch: {}",
+                        letter.reason
+                    );
+                }
+                true
+            }
+        }
+    }
+}
+
+/// Shared handle.
+pub type Local = Rc<WorkerLocal>;

@@ -1,0 +1,193 @@
+//! What a running job tells about itself: counters, frontiers and latencies, shared by all threads of the process.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+/// A shared counter.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// Adds to it.
+    pub fn add(&self, amount: u64) {
+        if amount > 0 {
+            self.0.fetch_add(amount, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes from it.
+    pub fn subtract(&self, amount: u64) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    /// Its value.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Raises it to at least this value.
+    pub fn raise(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
+    }
+}
+
+/// Durations in microseconds.
+#[derive(Clone, Debug)]
+pub struct Latencies(Arc<Mutex<Histogram<u64>>>);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        // Three significant digits; grows by itself up to hours.
+        let mut histogram = Histogram::new_with_max(3_600_000_000, 3)
+            .unwrap_or_else(|error| unreachable!("constant bounds are valid: {error}"));
+        histogram.auto(true);
+        Self(Arc::new(Mutex::new(histogram)))
+    }
+}
+
+impl Latencies {
+    /// Records a duration for `count` rows.
+    pub fn record(&self, duration: Duration, count: u64) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let mut histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Recording fails only beyond the histogram's range, which then is its largest value.
+        if histogram.record_n(micros, count).is_err() {
+            let highest = histogram.high();
+            let _ = histogram.record_n(highest, count);
+        }
+    }
+
+    /// Median, 99th percentile and maximum in milliseconds; `None` without records.
+    #[must_use]
+    pub fn summary_ms(&self) -> Option<[f64; 3]> {
+        let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ms = |micros: u64| micros as f64 / 1000.0;
+        (!histogram.is_empty()).then(|| {
+            [
+                ms(histogram.value_at_quantile(0.5)),
+                ms(histogram.value_at_quantile(0.99)),
+                ms(histogram.max()),
+            ]
+        })
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// When the first record of each epoch was ingested, until the epoch is delivered.
+#[derive(Clone, Debug, Default)]
+pub struct IngestTimes(Arc<Mutex<VecDeque<(u64, Instant, u64)>>>);
+
+impl IngestTimes {
+    /// Notes the first record of an epoch and how many there were.
+    pub fn note(&self, epoch: u64, at: Instant, records: u64) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back((epoch, at, records));
+    }
+
+    /// Takes out everything up to and including an epoch.
+    #[must_use]
+    pub fn take_through(&self, epoch: u64) -> Vec<(Instant, u64)> {
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = Vec::new();
+        times.retain(|(at, instant, records)| {
+            let keep = *at > epoch;
+            if !keep {
+                taken.push((*instant, *records));
+            }
+            keep
+        });
+        taken
+    }
+}
+
+/// Everything that a running job tells.
+#[derive(Debug)]
+pub struct Stats {
+    /// When this process began.
+    pub started: Instant,
+    /// Records read, by source.
+    pub events_in: BTreeMap<String, Counter>,
+    /// Rows made, by view.
+    pub view_rows: BTreeMap<String, Counter>,
+    /// Rows delivered, by sink.
+    pub sink_rows: BTreeMap<String, Counter>,
+    /// Last marker, by append sink: zero for keyed ones.
+    pub appended: BTreeMap<String, Counter>,
+    /// Last delivered epoch, by sink.
+    pub delivered: BTreeMap<String, Counter>,
+    /// Bytes that wait in the outbox, by sink.
+    pub outbox_bytes: BTreeMap<String, Counter>,
+    /// Rows that came too late.
+    pub late: Counter,
+    /// Records and rows that could not be processed.
+    pub dead_lettered: Counter,
+    /// Last closed epoch of any source.
+    pub ingested: Counter,
+    /// Last epoch that all operators have completed.
+    pub computed: Counter,
+    /// Last epoch whose checkpoint is published.
+    pub durable: Counter,
+    /// Published checkpoints.
+    pub checkpoints: Counter,
+    /// Bytes written for checkpoints and compaction.
+    pub checkpoint_bytes: Counter,
+    /// From a marker's close to its publication.
+    pub checkpoint_times: Latencies,
+    /// When epochs were ingested.
+    pub ingest_times: IngestTimes,
+    /// From ingestion to delivery in all sinks.
+    pub delivery_times: Latencies,
+}
+
+impl Stats {
+    /// Counters for the relations of a plan.
+    #[must_use]
+    pub fn new(plan: &tidewright_jobs::plan::Plan) -> Self {
+        let sinks = || {
+            plan.sinks
+                .iter()
+                .map(|sink| (sink.name.clone(), Counter::default()))
+        };
+        Self {
+            started: Instant::now(),
+            events_in: counters(plan.sources.iter().map(|source| &source.name)),
+            view_rows: counters(plan.views.iter().map(|(name, _)| name)),
+            sink_rows: sinks().collect(),
+            appended: sinks().collect(),
+            delivered: sinks().collect(),
+            outbox_bytes: sinks().collect(),
+            late: Counter::default(),
+            dead_lettered: Counter::default(),
+            ingested: Counter::default(),
+            computed: Counter::default(),
+            durable: Counter::default(),
+            checkpoints: Counter::default(),
+            checkpoint_bytes: Counter::default(),
+            checkpoint_times: Latencies::default(),
+            ingest_times: IngestTimes::default(),
+            delivery_times: Latencies::default(),
+        }
+    }
+}
+
+fn counters<'a>(names: impl Iterator<Item = &'a String>) -> BTreeMap<String, Counter> {
+    names
+        .map(|name| (name.clone(), Counter::default()))
+        .collect()
+}

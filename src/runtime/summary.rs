@@ -1,0 +1,123 @@
+//! What a run has come to: one JSON object for programs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::stats::{Counter, Latencies, Stats};
+
+/// The result of a run, for `--summary json`. Durations in the unit of their name.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Records read, by source.
+    pub events_in: BTreeMap<String, u64>,
+    /// Rows made by each view and delivered by each sink.
+    pub rows_out: RowsOut,
+    /// Rows that came too late.
+    pub late: u64,
+    /// Records and rows that could not be processed.
+    pub dead_lettered: u64,
+    /// From start to end.
+    pub wall_seconds: f64,
+    /// CPU time of the process, user and system.
+    pub cpu_seconds: f64,
+    /// Largest resident set.
+    pub peak_rss_bytes: u64,
+    /// The last published checkpoint's epoch.
+    pub durable_epoch: u64,
+    /// The last delivered epoch, by sink.
+    pub delivered_epoch: BTreeMap<String, u64>,
+    /// From ingestion to delivery in all sinks; `null` if nothing was delivered.
+    pub latency_ms: Option<Quantiles>,
+    /// Published checkpoints.
+    pub checkpoints: Checkpoints,
+}
+
+/// Rows made.
+#[derive(Clone, Debug, Serialize)]
+pub struct RowsOut {
+    /// By view.
+    pub views: BTreeMap<String, u64>,
+    /// By sink.
+    pub sinks: BTreeMap<String, u64>,
+}
+
+/// Of a distribution of durations in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Quantiles {
+    /// Median.
+    pub p50: f64,
+    /// 99th percentile.
+    pub p99: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// Published checkpoints.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checkpoints {
+    /// How many.
+    pub count: u64,
+    /// State files, manifests and compaction.
+    pub bytes: u64,
+    /// From marker to publication, median in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// From marker to publication, 99th percentile in milliseconds.
+    pub p99_ms: Option<f64>,
+}
+
+impl Summary {
+    /// The summary of what has been counted so far.
+    #[must_use]
+    pub fn of(stats: &Stats) -> Self {
+        let (cpu_seconds, peak_rss_bytes) = resources();
+        let checkpoint_times = stats.checkpoint_times.summary_ms();
+        Self {
+            events_in: values(&stats.events_in),
+            rows_out: RowsOut {
+                views: values(&stats.view_rows),
+                sinks: values(&stats.sink_rows),
+            },
+            late: stats.late.get(),
+            dead_lettered: stats.dead_lettered.get(),
+            wall_seconds: stats.started.elapsed().as_secs_f64(),
+            cpu_seconds,
+            peak_rss_bytes,
+            durable_epoch: stats.durable.get(),
+            delivered_epoch: values(&stats.delivered),
+            latency_ms: quantiles(&stats.delivery_times),
+            checkpoints: Checkpoints {
+                count: stats.checkpoints.get(),
+                bytes: stats.checkpoint_bytes.get(),
+                p50_ms: checkpoint_times.map(|times| times[0]),
+                p99_ms: checkpoint_times.map(|times| times[1]),
+            },
+        }
+    }
+}
+
+fn values(counters: &BTreeMap<String, Counter>) -> BTreeMap<String, u64> {
+    counters
+        .iter()
+        .map(|(name, counter)| (name.clone(), counter.get()))
+        .collect()
+}
+
+fn quantiles(latencies: &Latencies) -> Option<Quantiles> {
+    latencies
+        .summary_ms()
+        .map(|[p50, p99, max]| Quantiles { p50, p99, max })
+}
+
+/// CPU seconds and the largest resident set of this process, as the kernel tells them.
+fn resources() -> (f64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .and_then(|kib| kib.trim().parse::<u64>().ok())
+        .unwrap_or(0);
+    let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    (cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9, peak * 1024)
+}
