@@ -1,0 +1,463 @@
+//! From the plan's nodes to operators.
+
+use arrow::datatypes::SchemaRef;
+use tidewright_checkpoints::OperatorId;
+use tidewright_jobs::plan::{JoinKind, Node, NodeId, Op, Plan, RelationKind, SourceKind};
+use tidewright_operators::differential;
+use tidewright_operators::route::Router;
+use tidewright_operators::routed::RoutedBatch;
+use tidewright_operators::{DIFF, Operator};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::operator::Operator as _;
+use timely::dataflow::operators::{Concat, Concatenate, Inspect};
+
+use super::Building;
+use super::specs::{self, made};
+use super::stateless::{self, Stage};
+use crate::runtime::clock;
+use crate::runtime::failure::fail;
+use crate::runtime::stateful::{Stateful, stateful};
+
+type Batches<'scope> = StreamVec<'scope, u64, RoutedBatch>;
+
+/// A relation in the dataflow.
+pub struct Relation<'scope> {
+    /// Its rows or changes from the first new epoch on.
+    pub live: Batches<'scope>,
+    /// Its whole content at the epoch before that, where derived relations need it after a restore.
+    pub replay: Option<Batches<'scope>>,
+}
+
+/// Who gets a row.
+pub enum Target<'a> {
+    /// The owner of its key: columns of a schema.
+    Key(&'a SchemaRef, &'a [usize]),
+    /// One worker.
+    Worker(u64),
+}
+
+/// Builds all nodes; `sources` are the source operator's outputs, in the plan's order.
+pub fn build<'scope>(
+    building: &mut Building<'scope, '_>,
+    sources: Vec<Batches<'scope>>,
+) -> Vec<Relation<'scope>> {
+    let context = building.context;
+    let replayed = if context.restored.is_some() {
+        replayed(&context.plan.nodes)
+    } else {
+        vec![]
+    };
+    let mut relations: Vec<Relation<'scope>> = Vec::new();
+    for (at, node) in context.plan.nodes.iter().enumerate() {
+        let replay = replayed.get(at).copied().unwrap_or(false);
+        let relation = Builder {
+            building,
+            relations: &relations,
+            at,
+            node,
+            replay,
+        }
+        .build(&sources);
+        relations.push(relation);
+    }
+    for (view, node) in &context.plan.views {
+        count(
+            context.stats.view_rows[view].clone(),
+            &relations[node.0].live,
+        );
+    }
+    relations
+}
+
+/// Which nodes must replay their content after a restore: those in front of a derived relation.
+fn replayed(nodes: &[Node]) -> Vec<bool> {
+    let mut replayed = vec![false; nodes.len()];
+    for (at, node) in nodes.iter().enumerate().rev() {
+        let passes_on = match &node.op {
+            Op::TableJoin { .. } | Op::TableAggregate { .. } => true,
+            Op::Filter { .. } | Op::Project { .. } | Op::Union { .. } => replayed[at],
+            _ => false,
+        };
+        if passes_on {
+            for input in clock::inputs(&node.op) {
+                replayed[input] = true;
+            }
+        }
+    }
+    replayed
+}
+
+/// Counts the rows that a view makes: gains only, of a table.
+fn count(counter: crate::runtime::stats::Counter, rows: &Batches<'_>) {
+    rows.clone().inspect(move |batch: &RoutedBatch| {
+        let rows = match batch.rows.column_by_name(DIFF) {
+            None => batch.rows.num_rows(),
+            Some(diff) => gains(diff),
+        };
+        counter.add(rows as u64);
+    });
+}
+
+fn gains(diff: &arrow::array::ArrayRef) -> usize {
+    use arrow::array::AsArray;
+    let diffs = diff.as_primitive_opt::<arrow::datatypes::Int8Type>();
+    diffs.map_or(0, |diffs| {
+        diffs.values().iter().filter(|diff| **diff > 0).count()
+    })
+}
+
+/// Sends every row to the worker that owns it.
+pub fn route<'scope>(
+    building: &Building<'scope, '_>,
+    rows: Batches<'scope>,
+    target: Target<'_>,
+) -> Batches<'scope> {
+    let workers = building.scope.peers();
+    if workers == 1 {
+        return rows;
+    }
+    let mut router = match target {
+        Target::Worker(_) => None,
+        Target::Key(schema, key) => Some(
+            Router::new(schema, key, workers)
+                .unwrap_or_else(|error| fail(&format!("cannot route by key: {error}"))),
+        ),
+    };
+    let fixed = if let Target::Worker(worker) = target {
+        worker
+    } else {
+        0
+    };
+    rows.unary::<CapacityContainerBuilder<Vec<RoutedBatch>>, _, _, _>(Pipeline, "Route", |_, _| {
+        move |input, output| {
+            input.for_each(|capability, batches| {
+                let mut session = output.session(&capability);
+                for batch in batches.drain(..) {
+                    let Some(router) = &mut router else {
+                        session.give(RoutedBatch {
+                            target: fixed,
+                            rows: batch.rows,
+                        });
+                        continue;
+                    };
+                    let parts = router
+                        .route(batch.rows)
+                        .unwrap_or_else(|error| fail(&format!("cannot route by key: {error}")));
+                    for (worker, rows) in parts {
+                        session.give(RoutedBatch {
+                            target: worker as u64,
+                            rows,
+                        });
+                    }
+                }
+            });
+        }
+    })
+}
+
+/// Builds one node.
+struct Builder<'a, 'scope, 'job> {
+    building: &'a mut Building<'scope, 'job>,
+    relations: &'a [Relation<'scope>],
+    at: usize,
+    node: &'a Node,
+    replay: bool,
+}
+
+impl<'scope> Builder<'_, 'scope, '_> {
+    fn build(mut self, sources: &[Batches<'scope>]) -> Relation<'scope> {
+        let node = self.node;
+        match &node.op {
+            Op::Source { source } => self.source(*source, sources),
+            Op::Filter { input, predicate } => {
+                let schema = self.schema(*input);
+                self.stateless(*input, Stage::filter(&node.name, predicate, &schema))
+            }
+            Op::Project { input, exprs } => {
+                let schema = self.schema(*input);
+                self.stateless(
+                    *input,
+                    Stage::project(&node.name, exprs, &schema, &node.schema),
+                )
+            }
+            Op::Union { inputs } => {
+                let live = inputs
+                    .iter()
+                    .map(|input| self.relations[input.0].live.clone());
+                let live = self.building.scope.concatenate(live.collect::<Vec<_>>());
+                Relation { live, replay: None }
+            }
+            Op::Window(window) => {
+                let schema = self.schema(window.input);
+                let key = specs::window_key(window);
+                let rows = self.routed(window.input, &key);
+                let operator = specs::window(&node.name, window, &schema, &node.schema);
+                self.durable(window.input.0, operator, vec![rows])
+            }
+            Op::Rolling(rolling) => {
+                let schema = self.schema(rolling.input);
+                let rows = self.routed(rolling.input, &rolling.keys);
+                let operator = specs::rolling(&node.name, rolling, &schema, &node.schema);
+                self.durable(rolling.input.0, operator, vec![rows])
+            }
+            Op::Lookup {
+                input,
+                input_key,
+                table,
+                kind,
+            } => {
+                let operator = specs::lookup(
+                    &node.name,
+                    (&self.schema(*table), self.table_key(*table)),
+                    (&self.schema(*input), input_key),
+                    *kind,
+                    &node.schema,
+                );
+                let table_key = self.table_key(*table).to_vec();
+                let changes = self.routed(*table, &table_key);
+                let rows = self.routed(*input, input_key);
+                self.durable(input.0, operator, vec![changes, rows])
+            }
+            Op::KeyJoin {
+                left,
+                left_key,
+                right,
+                right_key,
+                kind,
+            } => {
+                let operator = specs::key_join(
+                    &node.name,
+                    (&self.schema(*left), left_key),
+                    (&self.schema(*right), right_key),
+                    *kind,
+                    &node.schema,
+                );
+                let left_rows = self.routed(*left, left_key);
+                let right_rows = self.routed(*right, right_key);
+                self.durable(self.at, operator, vec![left_rows, right_rows])
+            }
+            Op::TableJoin {
+                left,
+                left_on,
+                right,
+                right_on,
+                kind,
+            } => self.table_join((*left, left_on), (*right, right_on), *kind),
+            Op::TableAggregate {
+                input,
+                keys,
+                aggregates,
+            } => {
+                let schema = self.schema(*input);
+                let spec =
+                    specs::table_aggregate(&node.name, &schema, keys, aggregates, &node.schema);
+                let rows = self.whole(*input);
+                let made = made(
+                    &node.name,
+                    differential::table_aggregate(rows, &spec, &specs::failures()),
+                );
+                self.derived(made)
+            }
+        }
+    }
+
+    fn schema(&self, node: NodeId) -> SchemaRef {
+        self.building.context.plan.nodes[node.0].schema.clone()
+    }
+
+    fn kind(&self, node: NodeId) -> &RelationKind {
+        &self.building.context.plan.nodes[node.0].kind
+    }
+
+    fn table_key(&self, node: NodeId) -> &[usize] {
+        match self.kind(node) {
+            RelationKind::Table { key } => key,
+            _ => &[],
+        }
+    }
+
+    /// A stream as it comes; a table's records resolved into changes.
+    fn source(&mut self, source: usize, sources: &[Batches<'scope>]) -> Relation<'scope> {
+        let rows = sources[source].clone();
+        let plan = &self.building.context.plan.sources[source];
+        match &plan.kind {
+            SourceKind::Stream { .. } => Relation {
+                live: rows,
+                replay: None,
+            },
+            SourceKind::Table { key, .. } => {
+                let operator = specs::upsert(&plan.name, &plan.schema, key);
+                let rows = route(self.building, rows, Target::Key(&plan.schema, key));
+                self.durable(self.at, operator, vec![rows])
+            }
+        }
+    }
+
+    fn routed(&self, input: NodeId, key: &[usize]) -> Batches<'scope> {
+        let rows = self.relations[input.0].live.clone();
+        route(self.building, rows, Target::Key(&self.schema(input), key))
+    }
+
+    /// A stateful operator of our own: in checkpoints, replays itself if need be.
+    fn durable(
+        &mut self,
+        clock_node: usize,
+        mut operator: Box<dyn Operator>,
+        inputs: Vec<Batches<'scope>>,
+    ) -> Relation<'scope> {
+        let context = self.building.context;
+        let role = role(&context.plan, self.node).unwrap_or_default();
+        let id = OperatorId(format!("{}/{role}", self.node.name));
+        context.restore_operator(&id, &mut *operator, self.building.scope.index());
+        let how = Stateful {
+            id,
+            clock_node,
+            snapshot_at: self.replay.then_some(context.start - 1),
+            late: context.stats.late.clone(),
+        };
+        let streams = stateful(
+            self.building.scope,
+            how,
+            operator,
+            inputs,
+            self.building.ticks.clone(),
+        );
+        self.building.sections.push(streams.sections);
+        if let Some(input) = clock::inputs(&self.node.op).first() {
+            let visible = context.plan.nodes[*input].schema.fields().len();
+            let late = stateless::late_letters(&self.node.name, streams.late, visible);
+            self.building.late.push(late);
+        }
+        Relation {
+            live: streams.rows,
+            replay: self.replay.then_some(streams.snapshot),
+        }
+    }
+
+    /// A filter or projection: for what is new and, separately, for what is replayed.
+    fn stateless(&mut self, input: NodeId, stage: Stage) -> Relation<'scope> {
+        let input = &self.relations[input.0];
+        let (live, letters) = stage
+            .clone()
+            .build(input.live.clone(), &self.building.context.stats);
+        self.building.dead_letters.push(letters);
+        // What fails in a replay has been reported when it was new.
+        let replay = self.replay.then_some(input.replay.clone()).flatten();
+        let replay = replay.map(|rows| stage.build(rows, &self.building.context.stats).0);
+        Relation { live, replay }
+    }
+
+    /// Everything that a relation holds and will change: what a derived relation is made from.
+    fn whole(&self, input: NodeId) -> Batches<'scope> {
+        let relation = &self.relations[input.0];
+        match relation.replay.clone() {
+            None => relation.live.clone(),
+            Some(replay) => relation.live.clone().concat(replay),
+        }
+    }
+
+    fn table_join(
+        &mut self,
+        (left, left_on): (NodeId, &[usize]),
+        (right, right_on): (NodeId, &[usize]),
+        kind: JoinKind,
+    ) -> Relation<'scope> {
+        let spec = specs::table_join(
+            &self.node.name,
+            (&self.schema(left), left_on),
+            (&self.schema(right), right_on),
+            kind,
+            &self.node.schema,
+        );
+        let (left, right) = (self.whole(left), self.whole(right));
+        let joined = differential::table_join(left, right, &spec, &specs::failures());
+        self.derived(made(&self.node.name, joined))
+    }
+
+    /// Only what a derived relation makes after the restored epoch reaches anything durable.
+    fn derived(&self, rows: Batches<'scope>) -> Relation<'scope> {
+        let restored = self.building.context.start - 1;
+        if self.building.context.restored.is_none() {
+            return Relation {
+                live: rows,
+                replay: None,
+            };
+        }
+        let live = differential::gate(rows.clone(), restored);
+        let replay = self.replay.then(|| stateless::only_through(rows, restored));
+        Relation { live, replay }
+    }
+}
+
+/// The role of a node's state in checkpoints; `None` if it has none.
+pub fn role(plan: &Plan, node: &Node) -> Option<&'static str> {
+    match &node.op {
+        Op::Source { source } => {
+            matches!(plan.sources[*source].kind, SourceKind::Table { .. }).then_some("upsert")
+        }
+        Op::Window(_) => Some("window"),
+        Op::Rolling(_) => Some("rolling"),
+        Op::Lookup { .. } => Some("lookup"),
+        Op::KeyJoin { .. } => Some("join"),
+        Op::Filter { .. }
+        | Op::Project { .. }
+        | Op::Union { .. }
+        | Op::TableJoin { .. }
+        | Op::TableAggregate { .. } => None,
+    }
+}
+
+/// A hash of everything that gives a node's state its meaning: what it does, and its own and its inputs' columns.
+pub fn fingerprint(plan: &Plan, node: &Node) -> u64 {
+    let mut text = format!("{} {:?}", shape(plan, &node.op), columns(&node.schema));
+    for input in clock::inputs(&node.op) {
+        text.push_str(&format!(" {:?}", columns(&plan.nodes[input].schema)));
+    }
+    tidewright_checkpoints::ids::key_hash(text.as_bytes())
+}
+
+/// Names and types of a schema's columns.
+pub fn columns(schema: &SchemaRef) -> Vec<(&str, String)> {
+    let column = |field: &'_ std::sync::Arc<arrow::datatypes::Field>| field.data_type().to_string();
+    schema
+        .fields()
+        .iter()
+        .map(|field| (field.name().as_str(), column(field)))
+        .collect()
+}
+
+/// What a stateful operator does, without the positions of nodes: those change when other views come and go.
+fn shape(plan: &Plan, op: &Op) -> String {
+    match op {
+        Op::Source { source } => match &plan.sources[*source].kind {
+            SourceKind::Table { key, event_time } => format!("upsert {key:?} {event_time:?}"),
+            SourceKind::Stream { .. } => String::new(),
+        },
+        Op::Window(window) => format!(
+            "window {} {} {} {:?} {:?}",
+            window.time, window.size_ms, window.lateness_ms, window.groups, window.aggregates
+        ),
+        Op::Rolling(rolling) => format!(
+            "rolling {} {} {} {:?} {:?}",
+            rolling.time, rolling.size_ms, rolling.tile_ms, rolling.keys, rolling.aggregates
+        ),
+        Op::Lookup {
+            input_key, kind, ..
+        } => format!("lookup {input_key:?} {kind:?}"),
+        Op::KeyJoin {
+            left_key,
+            right_key,
+            kind,
+            ..
+        } => {
+            format!("join {left_key:?} {right_key:?} {kind:?}")
+        }
+        Op::Filter { .. }
+        | Op::Project { .. }
+        | Op::Union { .. }
+        | Op::TableJoin { .. }
+        | Op::TableAggregate { .. } => String::new(),
+    }
+}
