@@ -3,6 +3,12 @@
 //! The machine in pipeline order: source, decode, route, operators, sink. `dataflow` is the only module that knows
 //! every stage.
 
+pub mod cli;
+pub mod control;
+pub mod dataflow;
 pub mod dead_letter;
+pub mod decode;
+pub mod job;
+pub mod runtime;
 pub mod sink;
 pub mod source;

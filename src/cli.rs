@@ -1,0 +1,73 @@
+//! The command line.
+
+mod demo;
+mod get;
+mod progress;
+mod run;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A stream processor that keeps customer profiles current, each effect exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "tidewright", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Log lines as JSON.
+    #[arg(long, global = true)]
+    log_json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a job in this process.
+    Run(run::RunArguments),
+    /// Checks a job file without connecting to anything and shows its plan.
+    Validate(validate::ValidateArguments),
+    /// Prints the job file's JSON Schema, for editors.
+    Schema,
+    /// Runs the personalization job on generated data into a local store, with nothing else installed.
+    Demo(demo::DemoArguments),
+    /// Shows a row of an embedded store of the running job.
+    Get(get::GetArguments),
+}
+
+/// Exit code for job files and arguments that are wrong.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging(arguments.log_json);
+    match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Validate(arguments) => validate::validate(&arguments),
+        Command::Schema => validate::schema(),
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Get(arguments) => get::get(&arguments),
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` chooses what, warnings by default.
+fn start_logging(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if json {
+        logs.json().init()
+    } else {
+        logs.init()
+    }
+}
+
+/// A failure, told on standard error.
+fn failed(message: impl std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(code)
+}

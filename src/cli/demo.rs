@@ -1,0 +1,69 @@
+//! `tidewright demo`: the personalization job on generated data.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use tidewright_jobs::compile;
+
+use super::failed;
+use super::run::start;
+use crate::control::socket::DEFAULT_SOCKET;
+use crate::job::{Restore, RunOptions};
+
+/// The job file, so that the demo needs nothing but this binary.
+const DEMO_JOB: &str = include_str!("../../jobs/demo.yaml");
+
+/// Arguments of `tidewright demo`.
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// Worker threads.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: u16,
+    /// Events per second.
+    #[arg(long, default_value_t = 20_000)]
+    rate: u32,
+    /// Forgets what an earlier demo has done.
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// Runs the demo until Ctrl-C.
+pub fn demo(arguments: &DemoArguments) -> ExitCode {
+    if arguments.fresh
+        && let Err(error) = std::fs::remove_dir_all("tidewright-data/demo")
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return failed(format!("cannot remove tidewright-data/demo: {error}"), 1);
+    }
+    let overrides = [(
+        "sources.events.datagen.rate".to_owned(),
+        arguments.rate.to_string(),
+    )];
+    let env = |name: &str| std::env::var(name).ok();
+    let compiled = match compile("jobs/demo.yaml", DEMO_JOB, &overrides, &env) {
+        Ok(compiled) => compiled,
+        Err(diagnostics) => return failed(diagnostics, 1),
+    };
+    let options = RunOptions {
+        workers: usize::from(arguments.workers),
+        checkpoint_store: None,
+        restore: Restore::Latest,
+        bounded: false,
+        allow_duplicates: false,
+        socket: Some(PathBuf::from(DEFAULT_SOCKET)),
+    };
+    let hint = format!("in a second terminal: {} get customer u0000042", program());
+    start(compiled, options, false, Some(hint), false)
+}
+
+/// How this program was called, so that the hint can be copied.
+fn program() -> String {
+    let path = std::env::args()
+        .next()
+        .unwrap_or_else(|| "tidewright".to_owned());
+    if path.contains('/') {
+        path
+    } else {
+        "tidewright".to_owned()
+    }
+}

@@ -1,0 +1,70 @@
+//! `tidewright validate` and `tidewright schema`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, ValueEnum};
+use tidewright_jobs::{MissingEnv, Warning, compile_with, explain, explain_json, json_schema};
+
+use super::{EXIT_USAGE, failed};
+
+/// Arguments of `tidewright validate`.
+#[derive(Debug, Args)]
+pub struct ValidateArguments {
+    /// The job file.
+    job: PathBuf,
+    /// Replaces a value of the job file, such as `checkpoint.interval=20ms`. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_override)]
+    overrides: Vec<(String, String)>,
+    /// How the plan is printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `PATH=VALUE`.
+pub fn parse_override(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text
+        .split_once('=')
+        .ok_or("expected PATH=VALUE, such as checkpoint.interval=20ms")?;
+    Ok((path.to_owned(), value.to_owned()))
+}
+
+/// Checks a job file without connecting to anything and prints its plan.
+pub fn validate(arguments: &ValidateArguments) -> ExitCode {
+    let name = arguments.job.display().to_string();
+    let text = match std::fs::read_to_string(&arguments.job) {
+        Ok(text) => text,
+        Err(error) => return failed(format!("cannot read {name}: {error}"), EXIT_USAGE),
+    };
+    let env = |name: &str| std::env::var(name).ok();
+    match compile_with(&name, &text, &arguments.overrides, &env, MissingEnv::Warn) {
+        Ok(compiled) => {
+            for warning in &compiled.warnings {
+                eprintln!("{}", Warning(warning));
+            }
+            match arguments.format {
+                Format::Text => print!("{}", explain(&compiled)),
+                Format::Json => println!("{:#}", explain_json(&compiled)),
+            }
+            ExitCode::SUCCESS
+        }
+        Err(diagnostics) => {
+            eprintln!("{diagnostics}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Prints the job file's JSON Schema.
+pub fn schema() -> ExitCode {
+    println!("{:#}", json_schema());
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,3 @@
+//! Talking to a running job from outside.
+
+pub mod socket;
