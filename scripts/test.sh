@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Runs every check and test of Tidewright against real servers, and stops what it started.
+#
+#   scripts/test.sh                    formatting, clippy, then all tests: unit, property, documentation, whole system
+#   scripts/test.sh ARGUMENTS...       only `cargo test ARGUMENTS...`, with the servers running
+#
+# Servers: see scripts/services. A test whose server is absent fails here instead of being skipped.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+for part in common debian; do
+  # shellcheck source=/dev/null
+  . "scripts/lib/$part.sh"
+done
+
+WORK=$(mktemp -d)
+stop() { scripts/services down --dir "$WORK/services" || true; rm -rf "$WORK"; }
+trap stop EXIT
+trap 'exit 130' INT TERM HUP
+
+start_services() {
+  scripts/services up --dir "$WORK/services" >"$WORK/exports" || return 1
+  # shellcheck source=/dev/null
+  . "$WORK/exports"
+  export TIDEWRIGHT_TEST_REQUIRE_SERVICES=1
+}
+
+command -v cargo >/dev/null || die "cargo is missing; see https://rustup.rs"
+mapfile -t missing < <(missing_build_packages)
+debian_packages "${missing[@]}"
+
+if [ $# -gt 0 ]; then
+  stage 'start services' start_services
+  stage 'cargo test' cargo test "$@"
+else
+  stage 'formatting' cargo fmt --all --check
+  stage 'clippy' cargo clippy --workspace --all-targets --locked -- -D warnings
+  stage 'start services' start_services
+  stage 'tests' cargo test --workspace --locked
+fi
