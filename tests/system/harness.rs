@@ -1,0 +1,18 @@
+//! What whole-system tests are made of: servers, input, job files, and the process under test.
+//!
+//! Nothing here knows what a right answer is; that is the tests' business. Everything that a test starts is stopped when
+//! its value is dropped, also when the test fails.
+#![allow(dead_code, reason = "a vocabulary: not every test uses every word")]
+
+pub mod dynamodb;
+pub mod eventually;
+pub mod input;
+pub mod jobfile;
+pub mod kafka;
+pub mod process;
+pub mod proxy;
+pub mod random;
+pub mod redis;
+pub mod redis_server;
+pub mod s3;
+pub mod services;

@@ -1,0 +1,22 @@
+//! Whole-system tests: the built binary, on real servers.
+//!
+//! `scripts/test.sh --test system` starts the servers and runs them; a test whose server is absent says so and is skipped,
+//! unless `TIDEWRIGHT_TEST_REQUIRE_SERVICES=1`.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests stop at the first surprise"
+)]
+
+mod crash_points;
+mod exactly_once;
+mod harness;
+mod harness_works;
+mod mistakes;
+mod mutants;
+mod oracle;
+mod outage;
+mod restore;
+mod shop;
+mod zombies;
