@@ -27,7 +27,6 @@ pub struct KeyedOutboxOperator {
     outbox: Rc<RefCell<KeyedOutbox>>,
     rows: RowCodec,
     key: KeyCodec,
-    visible: Vec<usize>,
     delivered: Epoch,
     eager: bool,
     last_epoch: Epoch,
@@ -51,7 +50,6 @@ impl KeyedOutboxOperator {
             outbox,
             rows: RowCodec::new(schema.clone())?,
             key: KeyCodec::new(schema, key)?,
-            visible: (0..schema.fields().len()).collect(),
             delivered,
             eager,
             last_epoch: Epoch(0),
@@ -68,7 +66,6 @@ impl Operator for KeyedOutboxOperator {
         _output: &mut Output,
     ) -> Result<(), OperatorError> {
         let losses = losses(&rows);
-        let rows = visible(&self.name, &rows, &self.visible)?;
         let encoder = self
             .rows
             .encoder(&rows)

@@ -10,7 +10,6 @@ use std::{
         mpsc::{Receiver, Sender, channel},
     },
     thread,
-    time::Duration,
 };
 
 use tidewright_checkpoints::claim::Claimed;
@@ -28,6 +27,7 @@ use super::commit::{Cut, Publisher};
 use super::control::MarkerKind;
 use super::failure::{fail, fenced};
 use super::fence::HeadFence;
+use super::persist::retry;
 use super::stats::Stats;
 
 /// What the thread begins with.
@@ -94,35 +94,24 @@ pub fn start(settings: PublishSettings, activator: SyncActivator) -> Publisher {
     Publisher { cuts, published }
 }
 
-/// How long the store may be out of reach before the process gives up.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
-
 impl PublishSettings {
     /// Publishes a cut, again while the store is out of reach.
     fn publish(&self, publisher: &mut HeadPublisher, cut: Cut, compacted: &[Compacted]) {
         let cut = self.cut(cut);
-        let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(50));
-        loop {
-            let since = self.fence.now();
-            match publisher.publish(cut.clone(), compacted) {
-                Ok(published) => {
-                    self.fence.confirm(since);
-                    self.stats.checkpoint_bytes.add(published.manifest_bytes);
-                    return;
-                }
-                Err(error @ PublishError::Fenced(_)) => fenced(&error.to_string()),
-                Err(PublishError::Store(error)) if waited < GIVE_UP_AFTER => {
-                    tracing::warn!(%error, "cannot publish the checkpoint of epoch {} yet", cut.epoch);
-                    thread::sleep(pause);
-                    waited += pause;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
-                Err(error) => fail(&format!(
-                    "cannot publish the checkpoint of epoch {}: {error}",
-                    cut.epoch
-                )),
-            }
-        }
+        let what = format!("publish the checkpoint of epoch {}", cut.epoch);
+        let mut since = self.fence.now();
+        let published = retry(&what, || {
+            since = self.fence.now();
+            publisher
+                .publish(cut.clone(), compacted)
+                .map_err(|error| match error {
+                    PublishError::Store(error) => error,
+                    error @ PublishError::Fenced(_) => fenced(&error.to_string()),
+                    error => fail(&format!("cannot {what}: {error}")),
+                })
+        });
+        self.fence.confirm(since);
+        self.stats.checkpoint_bytes.add(published.manifest_bytes);
     }
 
     /// What each sink's store has: of an append store the marker, which checkpoints without rows don't move.

@@ -79,12 +79,6 @@ impl Latencies {
             ]
         })
     }
-
-    /// Number of records.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
 }
 
 /// When the first record of each epoch was ingested, until the epoch is delivered.
