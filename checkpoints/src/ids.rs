@@ -38,6 +38,7 @@ impl Shard {
     }
 
     /// The shard of a hash made by [`key_hash`].
+    #[inline]
     #[must_use]
     pub fn of_hash(hash: u64) -> Self {
         Self((hash >> 54) as u16)

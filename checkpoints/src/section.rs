@@ -1,6 +1,6 @@
 //! What one operator adds to a checkpoint: the changes of its keyed state since the checkpoint before.
 
-use crate::ids::Shard;
+use crate::{ids::Shard, small_bytes::SmallBytes};
 
 /// A half-open range of sub-keys, dropped for all keys of the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,11 @@ pub struct SubKeyRange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The encoded key.
-    pub key: Box<[u8]>,
+    pub key: SmallBytes,
     /// The sub-key: a pane, a tile, a split or a sequence number.
     pub sub_key: i64,
     /// The encoded value, or `None` for a tombstone.
-    pub value: Option<Box<[u8]>>,
+    pub value: Option<SmallBytes>,
 }
 
 /// The changes of one shard of one operator between two checkpoints.

@@ -97,21 +97,30 @@ impl<C: Columns> KeyedState<C> {
     /// The entries of a batch of keys and as many sub-keys, made where there is none, and marked as changed.
     ///
     /// # Panics
-    /// If there are fewer sub-keys than keys.
+    /// If there are not as many sub-keys as keys.
     pub fn entries(&mut self, keys: &EncodedKeys, sub_keys: &[i64], into: &mut Vec<EntryId>) {
+        // One pass for each step: what rows have to fetch from memory does not depend on each other then, so the processor
+        // fetches for several rows at once.
+        assert_eq!(keys.len(), sub_keys.len());
         into.clear();
-        into.reserve(keys.len());
-        for (row, (key, hash)) in keys.iter().enumerate() {
-            let entry = self.find_or_make(key, hash, sub_keys[row]);
-            self.touch(entry);
-            into.push(entry);
+        into.extend(keys.iter().map(|(key, hash)| self.slots.intern(key, hash)));
+        for (place, sub_key) in into.iter_mut().zip(sub_keys) {
+            *place = self.sub_entry(*place, *sub_key);
         }
         self.columns.grow(self.records.len());
+        for entry in into {
+            self.touch(*entry);
+        }
     }
 
     #[inline]
     fn find_or_make(&mut self, key: &[u8], hash: u64, sub_key: i64) -> EntryId {
         let slot = self.slots.intern(key, hash);
+        self.sub_entry(slot, sub_key)
+    }
+
+    #[inline]
+    fn sub_entry(&mut self, slot: SlotId, sub_key: i64) -> EntryId {
         match self.slots.get(slot).sub_keys.find(sub_key) {
             Some(entry) => entry,
             None => self.make(slot, sub_key),
@@ -184,7 +193,7 @@ impl<C: Columns> KeyedState<C> {
     /// The key of a slot.
     #[must_use]
     pub fn key(&self, slot: SlotId) -> &[u8] {
-        self.slots.get(slot).key.bytes()
+        &self.slots.get(slot).key
     }
 
     /// A key's sub-keys in ascending order, with their entries.
@@ -227,8 +236,7 @@ impl<C: Columns> KeyedState<C> {
         let record = self.records[entry as usize];
         if record.durable {
             let slot = self.slots.get(record.slot);
-            self.changes
-                .removed(slot.key.bytes(), slot.hash, record.sub_key);
+            self.changes.removed(&slot.key, slot.hash, record.sub_key);
         }
         self.release(&[entry]);
     }
@@ -248,8 +256,7 @@ impl<C: Columns> KeyedState<C> {
     /// Drops the entries of a range of sub-keys over all keys, at most `limit`, and returns how many. The checkpoint
     /// holds one tombstone for the range, however many entries went.
     pub fn drop_range(&mut self, range: SubKeyRange, limit: usize) -> usize {
-        let mut dropped = Vec::new();
-        self.peek_range(range, limit, &mut dropped);
+        let dropped = self.lists.take(lists::ALL, range, limit);
         for entry in &dropped {
             let record = &self.records[*entry as usize];
             if record.durable {
@@ -257,7 +264,7 @@ impl<C: Columns> KeyedState<C> {
                 self.changes.dropped(range, Shard::of_hash(hash));
             }
         }
-        self.release(&dropped);
+        self.forget(&dropped);
         dropped.len()
     }
 
@@ -268,6 +275,14 @@ impl<C: Columns> KeyedState<C> {
             if let Some(moved) = self.lists.remove(group, record.sub_key, record.position) {
                 self.records[moved as usize].position = record.position;
             }
+        }
+        self.forget(entries);
+    }
+
+    /// Forgets entries that are not listed any more.
+    fn forget(&mut self, entries: &[EntryId]) {
+        for entry in entries {
+            let record = self.records[*entry as usize];
             let slot = self.slots.get_mut(record.slot);
             slot.sub_keys.remove(record.sub_key);
             self.slots.evict_if_unused(record.slot);

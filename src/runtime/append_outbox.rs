@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use tidewright_checkpoints::{Entry, Epoch, Shard, ShardDelta, SubKeyRange};
+use tidewright_checkpoints::{Entry, Epoch, Shard, ShardDelta, SmallBytes, SubKeyRange};
 
 use super::stats::Counter;
 
@@ -259,7 +259,7 @@ impl Append {
     }
 }
 
-fn encode(marker: Epoch, rows: &Rows) -> Box<[u8]> {
+fn encode(marker: Epoch, rows: &Rows) -> SmallBytes {
     let mut bytes = Vec::with_capacity(1 + size_of::<u64>() + rows.0.len());
     bytes.push(ENTRY_FORMAT);
     bytes.extend_from_slice(&marker.0.to_le_bytes());

@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 
 use hashbrown::{HashMap, HashSet};
-use tidewright_checkpoints::{Entry, Epoch, Shard, ShardDelta};
+use tidewright_checkpoints::{Entry, Epoch, Shard, ShardDelta, SmallBytes};
 
 use super::stats::Counter;
 
@@ -27,13 +27,13 @@ pub struct Pending {
     pub row: Box<[u8]>,
 }
 
-type Rows = HashMap<Box<[u8]>, Pending>;
+type Rows = HashMap<SmallBytes, Pending>;
 
 /// A part of what is to be sent, in one write.
 #[derive(Debug)]
 pub struct Chunk {
     /// The rows with their keys, at most one per key.
-    pub rows: Vec<(Box<[u8]>, Pending)>,
+    pub rows: Vec<(SmallBytes, Pending)>,
     /// The checkpoint that they belong to.
     pub through: Epoch,
 }
@@ -44,14 +44,14 @@ pub struct KeyedOutbox {
     open: Rows,
     sealed: VecDeque<(Epoch, Rows)>,
     waiting: Rows,
-    sending: Vec<(Box<[u8]>, Pending)>,
-    in_flight: Vec<(Box<[u8]>, Pending)>,
+    sending: Vec<(SmallBytes, Pending)>,
+    in_flight: Vec<(SmallBytes, Pending)>,
     /// The checkpoint whose rows are being sent.
     cycle: Option<Epoch>,
     durable: Epoch,
     delivered: Epoch,
     /// Keys whose entries in older checkpoints are no longer needed.
-    settled: HashSet<Box<[u8]>>,
+    settled: HashSet<SmallBytes>,
     bytes: Counter,
     eager: bool,
 }
@@ -96,7 +96,7 @@ impl KeyedOutbox {
     pub fn seal(&mut self, marker: Epoch) -> Vec<ShardDelta> {
         let open = std::mem::take(&mut self.open);
         let mut deltas: HashMap<Shard, ShardDelta> = HashMap::new();
-        let mut add = |key: &[u8], value: Option<Box<[u8]>>| {
+        let mut add = |key: &[u8], value: Option<SmallBytes>| {
             let shard = Shard::of_key(key);
             deltas
                 .entry(shard)
@@ -246,7 +246,7 @@ impl KeyedOutbox {
     }
 }
 
-fn encode(pending: &Pending) -> Box<[u8]> {
+fn encode(pending: &Pending) -> SmallBytes {
     let mut bytes = Vec::with_capacity(ENTRY_HEADER + pending.row.len());
     bytes.push(ENTRY_FORMAT);
     bytes.push(u8::from(pending.deleted));

@@ -232,10 +232,11 @@ fn a_panic_in_an_operator_ends_the_process_at_once_with_its_cause() {
     eventually(LIMIT, "a panic", || {
         process.stderr().contains("panicked").then_some(())
     });
+    // A tenth of a second on a quiet machine; what must not be is a process that lives on.
     let seen = Instant::now();
     let status = process.wait(LIMIT);
     assert!(
-        seen.elapsed() < Duration::from_secs(1),
+        seen.elapsed() < Duration::from_secs(10),
         "it lingered for {:?}",
         seen.elapsed()
     );

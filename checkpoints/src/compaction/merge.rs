@@ -1,9 +1,6 @@
 //! Merging the deltas of shards: the newest entry wins.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::CompactionJob;
 use crate::{
@@ -14,60 +11,61 @@ use crate::{
     state_file::{StateFile, StateFileBuilder, StateFileError, StateFileHeader},
 };
 
-type Bytes = Box<[u8]>;
-
 /// Several deltas of one shard as one delta with the same effect.
 #[derive(Clone, Debug, Default)]
 pub struct ShardMerge {
-    drops: Vec<SubKeyRange>,
-    entries: BTreeMap<(Bytes, i64), Option<Bytes>>,
+    /// How many deltas were taken in.
+    deltas: u32,
+    /// Dropped ranges with the number of their delta: they concern entries of lower numbers.
+    drops: Vec<(SubKeyRange, u32)>,
+    /// Entries with the number of their delta, in the order in which they came.
+    entries: Vec<(Entry, u32)>,
 }
 
 impl ShardMerge {
     /// Takes in a delta that applies after all before it.
     pub fn apply(&mut self, delta: ShardDelta) {
-        let drops = delta
-            .drops
-            .into_iter()
-            .filter(|range| range.start < range.end);
-        let drops: Vec<_> = drops.collect();
-        if !drops.is_empty() {
-            let dropped = |sub_key: i64| {
-                drops
-                    .iter()
-                    .any(|range| (range.start..range.end).contains(&sub_key))
-            };
-            self.entries.retain(|(_, sub_key), _| !dropped(*sub_key));
-            self.drops.extend(&drops);
-            self.drops = joined(std::mem::take(&mut self.drops));
-        }
-        for Entry {
-            key,
-            sub_key,
-            value,
-        } in delta.entries
-        {
-            self.entries.insert((key, sub_key), value);
-        }
+        let number = self.deltas;
+        self.deltas += 1;
+        let drops = delta.drops.into_iter();
+        let drops = drops.filter(|range| range.start < range.end);
+        self.drops.extend(drops.map(|range| (range, number)));
+        let entries = delta.entries.into_iter();
+        self.entries.extend(entries.map(|entry| (entry, number)));
     }
 
     /// The merged delta, sorted. If nothing older exists (`oldest`), drops and tombstones are left out.
     #[must_use]
     pub fn into_delta(self, shard: Shard, oldest: bool) -> ShardDelta {
-        let entries = self
-            .entries
-            .into_iter()
-            .filter(|(_, value)| !oldest || value.is_some());
+        let Self {
+            drops, mut entries, ..
+        } = self;
+        // Stable, so that of equal places the last one is the newest.
+        entries.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key).then(a.sub_key.cmp(&b.sub_key)));
+        let mut merged: Vec<Entry> = Vec::with_capacity(entries.len());
+        let mut entries = entries.into_iter().peekable();
+        while let Some((entry, number)) = entries.next() {
+            let renewed = entries
+                .peek()
+                .is_some_and(|(next, _)| next.sub_key == entry.sub_key && next.key == entry.key);
+            let dropped = || {
+                drops.iter().any(|(range, later)| {
+                    *later > number && (range.start..range.end).contains(&entry.sub_key)
+                })
+            };
+            let needless = oldest && entry.value.is_none();
+            if !(renewed || needless || dropped()) {
+                merged.push(entry);
+            }
+        }
+        let drops = match oldest {
+            true => Vec::new(),
+            false => joined(drops.into_iter().map(|(range, _)| range).collect()),
+        };
         ShardDelta {
             shard,
-            drops: if oldest { Vec::new() } else { self.drops },
-            entries: entries
-                .map(|((key, sub_key), value)| Entry {
-                    key,
-                    sub_key,
-                    value,
-                })
-                .collect(),
+            drops,
+            entries: merged,
         }
     }
 }

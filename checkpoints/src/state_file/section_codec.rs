@@ -14,6 +14,7 @@ use crate::{
     codec::{CodecError, Decoder, put_bytes, put_signed, put_varint},
     ids::Shard,
     section::{Entry, ShardDelta, SubKeyRange},
+    small_bytes::SmallBytes,
 };
 
 /// Appends the encoded delta.
@@ -80,7 +81,7 @@ fn decode_entry(decoder: &mut Decoder<'_>, previous: Option<&Entry>) -> Result<E
     let shared: usize = decoder.number()?;
     let (key, sub_key) = previous.map_or((&[][..], 0), |entry| (&*entry.key, entry.sub_key));
     let shared = key.get(..shared).ok_or(CodecError::OutOfRange { at })?;
-    let key = [shared, decoder.bytes()?].concat();
+    let key = SmallBytes::joined(shared, decoder.bytes()?);
     let sub_key = sub_key.wrapping_add(decoder.signed()?);
     let value = match decoder.varint()? {
         0 => None,
@@ -90,7 +91,7 @@ fn decode_entry(decoder: &mut Decoder<'_>, previous: Option<&Entry>) -> Result<E
         }
     };
     Ok(Entry {
-        key: key.into(),
+        key,
         sub_key,
         value,
     })

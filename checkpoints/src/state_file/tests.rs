@@ -76,13 +76,13 @@ fn sample() -> Vec<(u8, ShardDelta)> {
 }
 
 fn arbitrary_delta() -> impl Strategy<Value = ShardDelta> {
-    let key = prop::collection::vec(any::<u8>(), 0..6).prop_map(Vec::into_boxed_slice);
-    let value =
-        prop::option::of(prop::collection::vec(any::<u8>(), 0..9).prop_map(Vec::into_boxed_slice));
+    // Some keys and values are too long to lie in their entry.
+    let key = prop::collection::vec(any::<u8>(), 0..30);
+    let value = prop::option::of(prop::collection::vec(any::<u8>(), 0..30));
     let entry = (key, any::<i64>(), value).prop_map(|(key, sub_key, value)| Entry {
-        key,
+        key: key.into(),
         sub_key,
-        value,
+        value: value.map(Into::into),
     });
     let drop = (any::<i64>(), any::<i64>()).prop_map(|(start, end)| SubKeyRange { start, end });
     (

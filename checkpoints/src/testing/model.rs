@@ -8,15 +8,16 @@ use crate::{
     restore::Restored,
     section::{Entry, ShardDelta, SubKeyRange},
     shard_range::ShardRange,
+    small_bytes::SmallBytes,
     state_file::StateFileError,
 };
 
-type Place = (OperatorId, Shard, Box<[u8]>, i64);
+type Place = (OperatorId, Shard, SmallBytes, i64);
 
 /// The entries of all operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
-    entries: BTreeMap<Place, Box<[u8]>>,
+    entries: BTreeMap<Place, SmallBytes>,
 }
 
 const OPERATORS: u64 = 3;
@@ -102,9 +103,7 @@ fn random_delta(rng: &mut Rng, shard: Shard) -> ShardDelta {
     }
     let mut entries = BTreeMap::new();
     for _ in 0..rng.below(5) {
-        let key = format!("user {}", rng.below(KEYS))
-            .into_bytes()
-            .into_boxed_slice();
+        let key = SmallBytes::from(format!("user {}", rng.below(KEYS)).into_bytes());
         let value = (!rng.percent(25)).then(|| rng.next_u64().to_le_bytes().into());
         entries.insert((key, rng.below(SUB_KEYS) as i64), value);
     }

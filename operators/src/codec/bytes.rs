@@ -3,7 +3,20 @@
 use super::CodecError;
 
 /// Appends LEB128.
-pub(crate) fn write_unsigned(mut value: u128, into: &mut Vec<u8>) {
+#[inline]
+pub(crate) fn write_unsigned(value: u128, into: &mut Vec<u8>) {
+    // Nearly all are counts and lengths of one byte, and nearly all others fit into one register.
+    match u64::try_from(value) {
+        Ok(value @ ..0x80) => into.push(value as u8),
+        Ok(value) => write_register(value, into),
+        Err(_) => {
+            into.push((value as u8) | 0x80);
+            write_unsigned(value >> 7, into);
+        }
+    }
+}
+
+fn write_register(mut value: u64, into: &mut Vec<u8>) {
     while value >= 0x80 {
         into.push((value as u8) | 0x80);
         value >>= 7;
@@ -12,6 +25,7 @@ pub(crate) fn write_unsigned(mut value: u128, into: &mut Vec<u8>) {
 }
 
 /// Appends zigzag LEB128.
+#[inline]
 pub(crate) fn write_signed(value: i128, into: &mut Vec<u8>) {
     write_unsigned(((value << 1) ^ (value >> 127)).cast_unsigned(), into);
 }

@@ -1,8 +1,6 @@
 //! What happened since the last checkpoint.
 
-use std::collections::BTreeMap;
-
-use tidewright_checkpoints::{Entry, SHARDS, Shard, ShardDelta, SubKeyRange};
+use tidewright_checkpoints::{Entry, SHARDS, Shard, ShardDelta, SmallBytes, SubKeyRange};
 
 use super::EntryId;
 
@@ -16,7 +14,7 @@ struct Dropped {
 /// A durable entry that was removed.
 #[derive(Debug)]
 struct Removed {
-    key: Box<[u8]>,
+    key: SmallBytes,
     hash: u64,
     sub_key: i64,
 }
@@ -63,7 +61,7 @@ impl Changes {
                 }
             }
         }
-        for delta in deltas.by_shard.values_mut() {
+        for delta in &mut deltas.deltas {
             coalesce(&mut delta.drops);
         }
         deltas
@@ -101,19 +99,56 @@ fn coalesce(ranges: &mut Vec<SubKeyRange>) {
 }
 
 /// Deltas that are being filled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deltas {
-    by_shard: BTreeMap<Shard, ShardDelta>,
+    /// In the order in which their shards were first met.
+    deltas: Vec<ShardDelta>,
+    /// By shard, the delta's position plus one, and the number of entries that it is going to get.
+    places: Box<[(u16, u32)]>,
+}
+
+impl Default for Deltas {
+    fn default() -> Self {
+        Self {
+            deltas: Vec::new(),
+            places: vec![(0, 0); usize::from(SHARDS)].into(),
+        }
+    }
 }
 
 impl Deltas {
+    #[inline]
     fn of(&mut self, shard: Shard) -> &mut ShardDelta {
-        self.by_shard.entry(shard).or_insert_with(|| ShardDelta {
-            shard,
-            ..ShardDelta::default()
-        })
+        let place = &mut self.places[usize::from(shard.0)].0;
+        if *place == 0 {
+            self.deltas.push(ShardDelta {
+                shard,
+                ..ShardDelta::default()
+            });
+            *place = self.deltas.len() as u16;
+        }
+        &mut self.deltas[usize::from(*place) - 1]
     }
 
+    /// Announces an entry of this hash's shard.
+    #[inline]
+    pub(super) fn expect(&mut self, hash: u64) {
+        self.places[usize::from(Shard::of_hash(hash).0)].1 += 1;
+    }
+
+    /// Makes room for the announced entries.
+    pub(super) fn reserve(&mut self) {
+        for shard in 0..SHARDS {
+            let expected = std::mem::take(&mut self.places[usize::from(shard)].1);
+            if expected > 0 {
+                self.of(Shard(shard))
+                    .entries
+                    .reserve_exact(expected as usize);
+            }
+        }
+    }
+
+    #[inline]
     pub(super) fn push(&mut self, key: &[u8], hash: u64, sub_key: i64, value: Option<&[u8]>) {
         self.of(Shard::of_hash(hash)).entries.push(Entry {
             key: key.into(),
@@ -124,9 +159,9 @@ impl Deltas {
 
     /// The deltas that say something, by ascending shard.
     pub(super) fn finish(self) -> Vec<ShardDelta> {
-        let deltas = self.by_shard.into_values();
+        let mut deltas = self.deltas;
+        deltas.retain(|delta| !delta.drops.is_empty() || !delta.entries.is_empty());
+        deltas.sort_unstable_by_key(|delta| delta.shard);
         deltas
-            .filter(|delta| !delta.drops.is_empty() || !delta.entries.is_empty())
-            .collect()
     }
 }

@@ -16,18 +16,24 @@ impl<C: Columns> KeyedState<C> {
         changes.tombstones(&mut deltas, |key, hash, sub_key| {
             self.find(key, hash, sub_key).is_some()
         });
-        let mut value = Vec::new();
-        for entry in changes.entries.drain(..) {
-            let record = &mut self.records[entry as usize];
+        changes.entries.retain(|entry| {
+            let record = &mut self.records[*entry as usize];
             record.changed = false;
-            if record.slot == VACANT {
-                continue;
+            let lives = record.slot != VACANT;
+            record.durable |= lives;
+            if lives {
+                deltas.expect(self.slots.get(record.slot).hash);
             }
-            record.durable = true;
+            lives
+        });
+        deltas.reserve();
+        let mut value = Vec::new();
+        for entry in changes.entries {
+            let record = &self.records[entry as usize];
             let slot = self.slots.get(record.slot);
             value.clear();
             self.columns.encode(entry, &mut value);
-            deltas.push(slot.key.bytes(), slot.hash, record.sub_key, Some(&value));
+            deltas.push(&slot.key, slot.hash, record.sub_key, Some(&value));
         }
         deltas.finish()
     }

@@ -34,6 +34,26 @@ impl Lists {
         moved
     }
 
+    /// Removes the entries that [`peek`](Self::peek) with the same arguments adds, and returns them.
+    pub(super) fn take(&mut self, group: Shard, range: SubKeyRange, limit: usize) -> Vec<EntryId> {
+        let mut taken = Vec::new();
+        while range.start < range.end && taken.len() < limit {
+            let mut lists = self
+                .lists
+                .range_mut((group, range.start)..(group, range.end));
+            let Some((place, list)) = lists.next() else {
+                break;
+            };
+            let kept = list.len().saturating_sub(limit - taken.len());
+            taken.extend(list.drain(kept..).rev());
+            if kept == 0 {
+                let place = *place;
+                self.lists.remove(&place);
+            }
+        }
+        taken
+    }
+
     pub(super) fn first(&self) -> Option<i64> {
         self.lists
             .first_key_value()

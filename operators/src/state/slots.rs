@@ -1,46 +1,9 @@
 //! Keys, interned to slots.
 
 use hashbrown::HashTable;
+use tidewright_checkpoints::SmallBytes;
 
 use super::{EntryId, SlotId};
-
-/// The longest key that is kept without an allocation of its own.
-const INLINE: usize = 22;
-
-/// Key bytes; short ones in place, since most are, and a look-up then touches one cache line.
-#[derive(Debug)]
-pub(super) enum Key {
-    Short { length: u8, bytes: [u8; INLINE] },
-    Long(Box<[u8]>),
-}
-
-impl Key {
-    fn new(key: &[u8]) -> Self {
-        if key.len() > INLINE {
-            return Self::Long(key.into());
-        }
-        let mut bytes = [0; INLINE];
-        bytes[..key.len()].copy_from_slice(key);
-        Self::Short {
-            length: key.len() as u8,
-            bytes,
-        }
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
-            Self::Long(bytes) => bytes,
-        }
-    }
-
-    fn heap(&self) -> usize {
-        match self {
-            Self::Short { .. } => 0,
-            Self::Long(bytes) => bytes.len(),
-        }
-    }
-}
 
 /// A key's sub-keys with their entries, ascending. Most keys have one.
 #[derive(Debug, Default)]
@@ -119,7 +82,8 @@ impl SubKeys {
 /// A key and its entries.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) key: Key,
+    /// Short ones in place: a look-up then touches one cache line.
+    pub(super) key: SmallBytes,
     pub(super) hash: u64,
     pub(super) sub_keys: SubKeys,
     pub(super) pinned: bool,
@@ -141,13 +105,29 @@ fn table_hash(hash: u64) -> u64 {
     hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// Whether two keys are equal. Those of 8 to 16 bytes, so most of all, without a call: by their first and their last eight
+/// bytes, which may overlap.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), a.last_chunk::<8>()) {
+        (Some(first), Some(last)) if a.len() <= 16 => {
+            b.first_chunk() == Some(first) && b.last_chunk() == Some(last)
+        }
+        _ => a == b,
+    }
+}
+
 impl Slots {
+    #[inline]
     pub(super) fn find(&self, key: &[u8], hash: u64) -> Option<SlotId> {
-        let same = |slot: &SlotId| {
+        let is_it = |slot: &SlotId| {
             let slot = &self.slots[*slot as usize];
-            slot.hash == hash && slot.key.bytes() == key
+            slot.hash == hash && same(&slot.key, key)
         };
-        self.table.find(table_hash(hash), same).copied()
+        self.table.find(table_hash(hash), is_it).copied()
     }
 
     /// The slot of a key, made if there is none.
@@ -161,7 +141,7 @@ impl Slots {
 
     fn make(&mut self, key: &[u8], hash: u64) -> SlotId {
         let new = Slot {
-            key: Key::new(key),
+            key: key.into(),
             hash,
             sub_keys: SubKeys::None,
             pinned: false,
@@ -202,7 +182,7 @@ impl Slots {
         }
         slot.used = false;
         self.heap -= slot.key.heap();
-        slot.key = Key::new(&[]);
+        slot.key = SmallBytes::default();
         let hash = table_hash(slot.hash);
         if let Ok(found) = self.table.find_entry(hash, |other| *other == id) {
             found.remove();

@@ -275,7 +275,7 @@ fn restoring_what_another_operator_wrote_is_an_error() {
         .apply(0, users(1), &clock(i64::MIN, i64::MIN), &mut output)
         .unwrap();
     let mut delta = window.checkpoint().remove(0);
-    delta.entries[0].value = Some(Box::from([9, 9, 9]));
+    delta.entries[0].value = Some([9, 9, 9].into());
     let error = self::window().restore(delta).unwrap_err();
     assert!(matches!(error, OperatorError::Restore { .. }), "{error}");
 }
