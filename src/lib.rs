@@ -4,6 +4,7 @@
 //! every stage.
 
 pub mod cli;
+pub mod cluster;
 pub mod control;
 pub mod dataflow;
 pub mod dead_letter;

@@ -1,7 +1,18 @@
 //! Fate-sharing: whatever goes wrong for good ends the whole process with its cause, so that the supervisor restarts the
-//! job from its last checkpoint. Timely alone would hang.
+//! job from its last checkpoint. Timely alone would hang. The other processes of the job are told the cause first, and end
+//! as well.
 
-use std::{backtrace::Backtrace, io::Write, panic, process};
+use std::{
+    backtrace::Backtrace,
+    io::Write,
+    panic, process,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 /// Exit code of a job that could not go on.
 pub const EXIT_FAILED: i32 = 1;
@@ -9,26 +20,76 @@ pub const EXIT_FAILED: i32 = 1;
 pub const EXIT_PANICKED: i32 = 101;
 /// Exit code of a process that lost its job to another one.
 pub const EXIT_FENCED: i32 = 3;
+/// Exit code of a process whose job has lost another process, or never found it.
+pub const EXIT_PEER_LOST: i32 = 5;
+
+/// Tells the other processes of the job, with exit code and reason. Must not take long.
+pub type TellPeers = Box<dyn Fn(i32, &str) + Send + Sync>;
+
+static TELL_PEERS: OnceLock<TellPeers> = OnceLock::new();
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// From now on the other processes hear why this one ends.
+pub fn tell_before_exit(tell: TellPeers) {
+    // A process takes part in one job in its life.
+    let _ = TELL_PEERS.set(tell);
+}
 
 /// Ends the process because the job cannot go on.
 pub fn fail(message: &str) -> ! {
-    exit(message, EXIT_FAILED)
+    end(message, EXIT_FAILED)
 }
 
 /// Ends the process because another one has claimed the job.
 pub fn fenced(message: &str) -> ! {
-    exit(message, EXIT_FENCED)
+    end(message, EXIT_FENCED)
 }
 
-fn exit(message: &str, code: i32) -> ! {
+/// Ends the process because another process of the job is lost.
+pub fn peer_lost(message: &str) -> ! {
+    end(message, EXIT_PEER_LOST)
+}
+
+/// Ends the process because another one has told that it fails. Who lost the job has lost it for all.
+pub fn peer_failed(code: i32, message: &str) -> ! {
+    let code = if code == EXIT_FENCED {
+        EXIT_FENCED
+    } else {
+        EXIT_PEER_LOST
+    };
+    end(message, code)
+}
+
+/// Ends the process with its cause.
+pub fn end(message: &str, code: i32) -> ! {
+    only_once();
     // Standard error may be gone; there is nobody left to tell then.
     let _ = writeln!(std::io::stderr(), "error: {message}");
+    tell_peers(code, message);
     process::exit(code)
+}
+
+/// Longer than the first thread needs to end the process.
+const ENDING_LIMIT: Duration = Duration::from_secs(5);
+
+/// The first cause is the one that counts: what other threads run into meanwhile are its consequences.
+fn only_once() {
+    if ENDING.swap(true, Ordering::SeqCst) {
+        thread::sleep(ENDING_LIMIT);
+        process::abort();
+    }
+}
+
+fn tell_peers(code: i32, message: &str) {
+    if let Some(tell) = TELL_PEERS.get() {
+        tell(code, message);
+    }
 }
 
 /// From now on a panic on any thread logs its cause and ends the process.
 pub fn end_process_on_panic() {
     panic::set_hook(Box::new(|info| {
+        only_once();
         let trace = Backtrace::capture();
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
@@ -36,6 +97,8 @@ pub fn end_process_on_panic() {
             std::io::stderr(),
             "error: a thread ({name}) panicked, so the job ends and can go on from its last checkpoint: {info}\n{trace}"
         );
+        let reason = format!("a thread ({name}) panicked: {info}").replace('\n', " ");
+        tell_peers(EXIT_PANICKED, &reason);
         process::exit(EXIT_PANICKED)
     }));
 }
