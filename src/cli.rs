@@ -1,7 +1,9 @@
 //! The command line.
 
+mod cluster;
 mod demo;
 mod get;
+mod launch;
 mod progress;
 mod run;
 mod validate;
@@ -23,8 +25,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs a job in this process.
-    Run(run::RunArguments),
+    /// Runs a job, in this process or as one of several.
+    Run(Box<run::RunArguments>),
     /// Checks a job file without connecting to anything and shows its plan.
     Validate(validate::ValidateArguments),
     /// Prints the job file's JSON Schema, for editors.

@@ -95,6 +95,7 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
             local.clone(),
             aligned,
             context.replay(),
+            context.place,
         );
         let mut building = Building {
             scope,

@@ -1,23 +1,25 @@
 //! A job from start to end: claim it, restore it, run it, stop it.
 
+mod error;
 mod prepare;
+mod start_point;
+mod worker;
 
 use std::{
-    fmt,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::{Arc, PoisonError, Weak, atomic::Ordering},
-    time::{Duration, Instant},
+    sync::{Arc, PoisonError, Weak, atomic::AtomicBool},
 };
 
 use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
 
-pub use self::prepare::prepare;
+pub use self::{error::RunError, prepare::prepare};
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::control::socket::{self, Answer, Request};
 use crate::dataflow;
-use crate::runtime::context::JobContext;
+use crate::runtime::context::{JobContext, Place};
 use crate::runtime::stats::Stats;
-use crate::runtime::summary::Summary;
+use crate::runtime::summary::{Part, Summary};
 
 /// What a run starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +48,10 @@ impl FromStr for Restore {
 /// How a job is run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Worker threads.
+    /// Worker threads of this process.
     pub workers: usize,
+    /// The other processes of the job.
+    pub cluster: Option<ClusterOptions>,
     /// Where checkpoints go, instead of what the job file says.
     pub checkpoint_store: Option<String>,
     /// What to start from.
@@ -60,20 +64,10 @@ pub struct RunOptions {
     pub socket: Option<PathBuf>,
 }
 
-/// A run that could not begin or go on; the message says what, where and how to mend it.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct RunError(String);
-
-impl RunError {
-    fn of(error: impl fmt::Display) -> Self {
-        Self(error.to_string())
-    }
-}
-
 /// A job that has been claimed and may be run.
 pub struct PreparedJob {
     context: Arc<JobContext>,
+    cluster: Option<Cluster>,
     socket: Option<PathBuf>,
     location: String,
 }
@@ -81,15 +75,11 @@ pub struct PreparedJob {
 /// How a run has ended.
 #[derive(Debug)]
 pub struct Done {
-    /// What it has come to.
+    /// What it has come to: of the whole job where this is process 0, otherwise of this process.
     pub summary: Summary,
     undelivered: bool,
+    place: Place,
 }
-
-/// How long a job that is stopped waits for its sinks after the final checkpoint; what is left is in the checkpoint.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
-/// The longest nap of a worker without work.
-const PARK_MAX: Duration = Duration::from_millis(100);
 
 /// The checkpoint is the one after the end of all input.
 fn has_ended(manifest: &Manifest) -> bool {
@@ -114,10 +104,24 @@ impl PreparedJob {
             }
             _ => "",
         };
+        let place = &self.context.place;
+        let workers = match place.processes {
+            1 => format!("{} worker(s)", place.threads),
+            processes => format!(
+                "process {} of {processes} with {} worker(s) each",
+                place.process, place.threads
+            ),
+        };
         format!(
-            "job {}: {} worker(s), checkpoints in {}, generation {}, {from}{ended}",
-            self.context.plan.name, self.context.workers, self.location, self.context.generation
+            "job {}: {workers}, checkpoints in {}, generation {}, {from}{ended}",
+            self.context.plan.name, self.location, self.context.generation
         )
+    }
+
+    /// Where this process stands among those of the job.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.context.place
     }
 
     /// What the job tells while it runs.
@@ -130,17 +134,9 @@ impl PreparedJob {
     ///
     /// # Errors
     /// If threads or the socket cannot be made. Whatever stops a running job for good ends the process with its cause.
-    pub fn run(self) -> Result<Done, RunError> {
-        self.stop_on_signals()?;
+    pub fn run(mut self) -> Result<Done, RunError> {
         let _listening = self.listen()?;
-        let context = self.context.clone();
-        let config = timely::Config::process(context.workers);
-        let guards =
-            timely::execute(config, move |worker| work(worker, &context)).map_err(RunError::of)?;
-        let mut undelivered = false;
-        for result in guards.join() {
-            undelivered |= result.map_err(RunError)?;
-        }
+        let undelivered = self.execute()?;
         let readers = std::mem::take(
             &mut *self
                 .context
@@ -152,25 +148,56 @@ impl PreparedJob {
             // A reader that panicked has ended the process already.
             let _ = reader.join();
         }
-        Ok(Done {
-            summary: Summary::of(&self.context.stats),
-            undelivered,
-        })
+        self.finish(undelivered)
     }
 
-    /// The first signal asks for a final checkpoint, the second ends the process at once.
-    fn stop_on_signals(&self) -> Result<(), RunError> {
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            let stop = &self.context.stop;
-            signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())
-                .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-                .map_err(RunError::of)?;
+    /// Runs the workers of this process until the dataflow has ended; true if something is left to be delivered.
+    fn execute(&mut self) -> Result<bool, RunError> {
+        let context = self.context.clone();
+        let threads = context.place.threads;
+        let work = move |worker: &mut timely::worker::Worker| worker::work(worker, &context);
+        let guards = match &mut self.cluster {
+            None => timely::execute(timely::Config::process(threads), work),
+            Some(cluster) => {
+                let (builders, network) = cluster.allocators(threads).map_err(RunError::of)?;
+                let config = timely::WorkerConfig::default();
+                timely::execute::execute_from(builders, Box::new(network), config, work)
+            }
+        };
+        let mut undelivered = false;
+        for result in guards.map_err(RunError::of)?.join() {
+            undelivered |= result.map_err(RunError::of)?;
         }
-        Ok(())
+        Ok(undelivered)
+    }
+
+    /// Adds up what the processes have counted, and takes leave of the others.
+    fn finish(&self, undelivered: bool) -> Result<Done, RunError> {
+        let stats = &self.context.stats;
+        let mut whole = Part::of(stats, undelivered);
+        if let Some(cluster) = &self.cluster {
+            let own = serde_json::to_value(&whole).map_err(RunError::of)?;
+            let parts = cluster.part(own);
+            if self.context.place.leads() && parts.len() + 1 < cluster.processes() {
+                tracing::warn!("some processes did not tell what they have counted");
+            }
+            for part in parts {
+                whole.add(serde_json::from_value(part).map_err(RunError::of)?);
+            }
+        }
+        Ok(Done {
+            undelivered: whole.undelivered,
+            summary: whole.summary(),
+            place: self.context.place,
+        })
     }
 
     /// Answers requests for rows of embedded stores, if there are any.
     fn listen(&self) -> Result<Option<socket::Listening>, RunError> {
+        if !self.context.place.leads() {
+            // Embedded stores are all with process 0.
+            return Ok(None);
+        }
         let stores = dataflow::embedded_paths(&self.context);
         // The socket's thread outlives the job; the stores must not.
         let context = Arc::downgrade(&self.context);
@@ -191,12 +218,25 @@ impl PreparedJob {
         socket::listen(path, Arc::new(respond))
             .map(Some)
             .map_err(|error| {
-                RunError(format!(
+                RunError::of(format!(
                     "cannot listen at {}: {error}. Name another place with --socket",
                     path.display()
                 ))
             })
     }
+}
+
+/// From now on the first signal asks for a final checkpoint, and the second ends the process at once. Another process that
+/// asks for the same does not count as a signal.
+fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<(), RunError> {
+    let signalled = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, signalled.clone())
+            .and_then(|_| signal_hook::flag::register(signal, signalled.clone()))
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .map_err(RunError::of)?;
+    }
+    Ok(())
 }
 
 /// A row of an embedded store of a job that still runs.
@@ -219,6 +259,12 @@ impl Done {
     #[must_use]
     pub fn closing(&self) -> String {
         let summary = &self.summary;
+        if !self.place.leads() {
+            return format!(
+                "process {} stopped after {:.1} s; process 0 tells what the job has come to",
+                self.place.process, summary.wall_seconds
+            );
+        }
         let events: u64 = summary.events_in.values().sum();
         let rest = if self.undelivered {
             "; some rows are not delivered yet: they are in the checkpoint and go out at the next start"
@@ -229,56 +275,5 @@ impl Done {
             "stopped after {:.1} s: {events} events, final checkpoint at epoch {}{rest}",
             summary.wall_seconds, summary.durable_epoch
         )
-    }
-}
-
-/// One worker thread; true if it ended before everything was delivered.
-fn work(worker: &mut timely::worker::Worker, context: &Arc<JobContext>) -> bool {
-    let probes = dataflow::build(worker, context);
-    let leads = worker.index() == 0;
-    let mut ended_at = None;
-    while worker.has_dataflows() {
-        worker.step_or_park(Some(PARK_MAX));
-        if leads {
-            observe(context, &probes);
-        }
-        // Bounded runs wait for their sinks; a stopped job has everything else in its checkpoint.
-        let durable = probes.durable.with_frontier(|frontier| frontier.is_empty());
-        if durable && context.stop.load(Ordering::Relaxed) {
-            let since = *ended_at.get_or_insert_with(Instant::now);
-            if since.elapsed() > STOP_PATIENCE {
-                return true;
-            }
-        }
-    }
-    if leads {
-        observe(context, &probes);
-    }
-    false
-}
-
-/// Writes what the frontiers say into the job's measures.
-fn observe(context: &JobContext, probes: &dataflow::Probes) {
-    let stats = &context.stats;
-    let reached = |probe: &timely::dataflow::ProbeHandle<u64>, end: u64| {
-        probe.with_frontier(|frontier| frontier.first().map_or(end, |next| next.saturating_sub(1)))
-    };
-    let last = stats.durable.get();
-    stats
-        .computed
-        .raise(reached(&probes.computed, stats.ingested.get()));
-    // A job without sinks has nothing to deliver beyond its checkpoints.
-    let mut delivered = last;
-    for (sink, probe) in &probes.delivered {
-        let epoch = reached(probe, last);
-        if epoch >= context.start {
-            stats.delivered[sink].raise(epoch);
-        }
-        delivered = delivered.min(epoch);
-    }
-    if delivered >= context.start {
-        for (at, records) in stats.ingest_times.take_through(delivered) {
-            stats.delivery_times.record(at.elapsed(), records);
-        }
     }
 }

@@ -46,6 +46,7 @@ pub fn demo(arguments: &DemoArguments) -> ExitCode {
     };
     let options = RunOptions {
         workers: usize::from(arguments.workers),
+        cluster: None,
         checkpoint_store: None,
         restore: Restore::Latest,
         bounded: false,

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::runtime::context::Place;
 use crate::runtime::stats::Stats;
 
 /// How often the display changes.
@@ -27,12 +28,12 @@ pub struct Progress {
 impl Progress {
     /// Shows what a job tells: in place on a terminal, a line now and then elsewhere.
     #[must_use]
-    pub fn start(stats: Arc<Stats>, hint: Option<String>) -> Self {
+    pub fn start(stats: Arc<Stats>, place: Place, hint: Option<String>) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let ended = done.clone();
         let thread = thread::Builder::new()
             .name("progress".to_owned())
-            .spawn(move || show(&stats, hint.as_deref(), &ended))
+            .spawn(move || show(&stats, place, hint.as_deref(), &ended))
             .ok();
         Self { done, thread }
     }
@@ -55,7 +56,7 @@ struct Last {
     events: u64,
 }
 
-fn show(stats: &Stats, hint: Option<&str>, done: &AtomicBool) {
+fn show(stats: &Stats, place: Place, hint: Option<&str>, done: &AtomicBool) {
     let in_place = std::io::stderr().is_terminal();
     let mut last = Last {
         at: Instant::now(),
@@ -64,7 +65,19 @@ fn show(stats: &Stats, hint: Option<&str>, done: &AtomicBool) {
     let mut lines = 0;
     while !done.load(Ordering::Relaxed) {
         thread::park_timeout(if in_place { REFRESH } else { LINE_EVERY });
-        let text = render(stats, &mut last, hint, in_place);
+        let mut text = render(stats, &mut last, hint, in_place);
+        if place.processes > 1 {
+            // Numbers are those of this process until the end, when they are added up.
+            let whose = format!("process {} of {}: ", place.process, place.processes);
+            text.insert_str(
+                0,
+                &if in_place {
+                    format!("{}\n", whose.trim_end())
+                } else {
+                    whose
+                },
+            );
+        }
         let mut stderr = std::io::stderr().lock();
         if in_place && lines > 0 {
             // Up over the lines of the last display.

@@ -1,22 +1,25 @@
-//! `tidewright run`: a job in this process.
+//! `tidewright run`: a job in this process, or this process's part of it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use tidewright_jobs::{Compiled, Warning, compile};
 
+use super::cluster::{self, ClusterArguments};
+use super::launch;
 use super::progress::Progress;
 use super::validate::parse_override;
 use super::{EXIT_USAGE, failed};
 use crate::control::socket::DEFAULT_SOCKET;
 use crate::job::{self, Restore, RunOptions};
+use crate::runtime::failure;
 
 /// Arguments of `tidewright run`.
 #[derive(Debug, Args)]
 pub struct RunArguments {
     /// The job file.
     job: PathBuf,
-    /// Worker threads.
+    /// Worker threads of each process.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: u16,
     /// Where checkpoints go: file:///path or s3://bucket/prefix. The job file's store if absent.
@@ -43,6 +46,8 @@ pub struct RunArguments {
     /// Where this job answers `tidewright get`, if it has an embedded sink.
     #[arg(long, default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
+    #[command(flatten)]
+    cluster: ClusterArguments,
 }
 
 /// Form of a summary.
@@ -67,24 +72,69 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    for warning in &compiled.warnings {
-        eprintln!("{}", Warning(warning));
+    if !arguments.cluster.follows() && arguments.cluster.launched_by.is_none() {
+        for warning in &compiled.warnings {
+            eprintln!("{}", Warning(warning));
+        }
     }
+    if let Some(processes) = arguments.cluster.launch {
+        return launch::launch(processes);
+    }
+    if let Some(launcher) = arguments.cluster.launched_by
+        && let Err(error) = launch::end_with_launcher(launcher)
+    {
+        return failed(error, 1);
+    }
+    let agreed = arguments.agreed(&compiled.plan.name, &text);
+    let cluster = match arguments.cluster.options(agreed) {
+        Ok(cluster) => cluster,
+        Err(error) => return failed(error, EXIT_USAGE),
+    };
     let options = RunOptions {
         workers: usize::from(arguments.workers),
+        cluster,
         checkpoint_store: arguments.checkpoint_store.clone(),
         restore: arguments.restore.clone(),
         bounded: arguments.bounded,
         allow_duplicates: arguments.allow_duplicates,
         socket: Some(arguments.socket.clone()),
     };
+    // One process speaks for the job.
+    let speaks = !arguments.cluster.follows();
+    let launched = arguments.cluster.launched_by.is_some();
     start(
         compiled,
         options,
-        arguments.quiet,
+        arguments.quiet || (launched && !speaks),
         None,
-        arguments.summary.is_some(),
+        arguments.summary.is_some() && speaks,
     )
+}
+
+impl RunArguments {
+    /// What must be the same in all processes of the job.
+    fn agreed(&self, job: &str, text: &str) -> BTreeMap<String, String> {
+        let restore = match &self.restore {
+            Restore::Latest => "latest",
+            Restore::Nothing => "none",
+            Restore::Manifest(name) => name,
+        };
+        [
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("the job", job.to_owned()),
+            (
+                "the job file (with --set)",
+                cluster::fingerprint(text, &self.overrides),
+            ),
+            ("--processes", self.cluster.count().to_string()),
+            ("--workers", self.workers.to_string()),
+            ("--restore", restore.to_owned()),
+            ("--bounded", self.bounded.to_string()),
+            ("--allow-duplicates", self.allow_duplicates.to_string()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
 }
 
 /// Runs a compiled job with its progress shown.
@@ -97,12 +147,13 @@ pub fn start(
 ) -> ExitCode {
     let prepared = match job::prepare(compiled, options) {
         Ok(prepared) => prepared,
-        Err(error) => return failed(error, 1),
+        Err(error) => failure::end(&error.to_string(), error.code()),
     };
     if !quiet {
         eprintln!("{}", prepared.opening());
     }
-    let progress = (!quiet).then(|| Progress::start(prepared.stats(), hint));
+    let place = prepared.place();
+    let progress = (!quiet).then(|| Progress::start(prepared.stats(), place, hint));
     let outcome = prepared.run();
     drop(progress);
     match outcome {
@@ -118,6 +169,6 @@ pub fn start(
             }
             ExitCode::SUCCESS
         }
-        Err(error) => failed(error, 1),
+        Err(error) => failure::end(&error.to_string(), error.code()),
     }
 }

@@ -1,7 +1,7 @@
 //! From the plan's nodes to operators.
 
 use arrow::datatypes::SchemaRef;
-use tidewright_checkpoints::OperatorId;
+use tidewright_checkpoints::{OperatorId, ShardRange};
 use tidewright_jobs::plan::{JoinKind, Node, NodeId, Op, Plan, RelationKind, SourceKind};
 use tidewright_operators::differential;
 use tidewright_operators::route::Router;
@@ -310,7 +310,8 @@ impl<'scope> Builder<'_, 'scope, '_> {
         let context = self.building.context;
         let role = role(&context.plan, self.node).unwrap_or_default();
         let id = OperatorId(format!("{}/{role}", self.node.name));
-        context.restore_operator(&id, &mut *operator, self.building.scope.index());
+        let shards = ShardRange::owned_by(self.building.scope.index(), context.workers);
+        context.restore_operator(&id, &mut *operator, shards);
         let how = Stateful {
             id,
             clock_node,

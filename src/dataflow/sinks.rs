@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, AsArray};
 
 use arrow::datatypes::SchemaRef;
-use tidewright_checkpoints::{Epoch, OperatorId, Shard};
+use tidewright_checkpoints::{Epoch, OperatorId, ShardRange};
 use tidewright_jobs::job::{Delivery as DeliveryMode, SinkConfig};
 use tidewright_jobs::plan::{Plan, RelationKind, SinkInput, SinkPlan};
 use tidewright_operators::Operator;
@@ -166,9 +166,51 @@ fn keyed_outbox<'scope>(
         eager,
     );
     let operator = operator.unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
-    let rows = nodes::route(building, input.rows, Target::Key(&input.schema, &input.key));
-    wrap(building, id, input.clock_node, Box::new(operator), rows);
-    finish(sink, Outgoing::Keyed(outbox), input.schema, input.key)
+    // A file can be open in one process only.
+    let single = context.place.processes > 1 && matches!(sink.config, SinkConfig::Embedded(_));
+    let owner = if single { Owner::First } else { Owner::ByKey };
+    let rows = match owner {
+        Owner::First => nodes::route(building, input.rows, Target::Worker(0)),
+        Owner::ByKey => nodes::route(building, input.rows, Target::Key(&input.schema, &input.key)),
+    };
+    wrap(
+        building,
+        id,
+        input.clock_node,
+        Box::new(operator),
+        rows,
+        owner,
+    );
+    let outgoing = if owner.owns(building.scope.index()) {
+        Outgoing::Keyed(outbox)
+    } else {
+        Outgoing::Elsewhere
+    };
+    finish(sink, outgoing, input.schema, input.key)
+}
+
+/// Which workers have an outbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// All of them, each for the keys that it owns.
+    ByKey,
+    /// Worker 0, for what can be in one place only: a log with one order, a file on one machine.
+    First,
+}
+
+impl Owner {
+    fn owns(self, worker: usize) -> bool {
+        self == Self::ByKey || worker == 0
+    }
+
+    /// The shards whose entries in a checkpoint are a worker's, whichever worker wrote them.
+    fn shards(self, worker: usize, workers: usize) -> ShardRange {
+        match self {
+            Self::ByKey => ShardRange::owned_by(worker, workers),
+            Self::First if worker == 0 => ShardRange::ALL,
+            Self::First => ShardRange { start: 0, end: 0 },
+        }
+    }
 }
 
 fn append_outbox<'scope>(
@@ -190,23 +232,23 @@ fn append_outbox<'scope>(
         input.table_key.as_deref(),
     );
     let operator = operator.unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
-    // The log's shard decides who owns it, so that a restore with other workers finds it.
-    let target =
-        Shard::of_key(crate::runtime::append_outbox::LOG_KEY).owner(context.workers) as u64;
-    let rows = nodes::route(building, input.rows, Target::Worker(target));
-    wrap(building, id, input.clock_node, Box::new(operator), rows);
-    let here = building.scope.index() as u64 == target;
+    let owner = Owner::First;
+    let rows = nodes::route(building, input.rows, Target::Worker(0));
+    wrap(
+        building,
+        id,
+        input.clock_node,
+        Box::new(operator),
+        rows,
+        owner,
+    );
     let schema = append_schema(&input.schema, input.table_key.is_some());
-    finish(
-        sink,
-        if here {
-            Outgoing::Append(outbox)
-        } else {
-            Outgoing::Elsewhere
-        },
-        schema,
-        input.key,
-    )
+    let outgoing = if owner.owns(building.scope.index()) {
+        Outgoing::Append(outbox)
+    } else {
+        Outgoing::Elsewhere
+    };
+    finish(sink, outgoing, schema, input.key)
 }
 
 /// The stable name of a sink's outbox.
@@ -220,10 +262,12 @@ fn wrap<'scope>(
     clock_node: usize,
     mut operator: Box<dyn Operator>,
     rows: StreamVec<'scope, u64, RoutedBatch>,
+    owner: Owner,
 ) {
+    let shards = owner.shards(building.scope.index(), building.context.workers);
     building
         .context
-        .restore_operator(&id, &mut *operator, building.scope.index());
+        .restore_operator(&id, &mut *operator, shards);
     let how = Stateful {
         id,
         clock_node,
@@ -306,7 +350,7 @@ fn start(
         job: context.plan.name.as_str().into(),
         sink: sink.name.as_str().into(),
         relation: relation(context, sink).into(),
-        // A log has one writer, whichever worker owns it.
+        // A log has one writer, on worker 0.
         writer: 0,
         generation: context.generation,
         schema,

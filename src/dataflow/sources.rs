@@ -161,6 +161,7 @@ pub fn settings(context: &JobContext, worker: usize) -> SourceSettings {
         checkpoint_interval: context.settings.checkpoint_interval,
         in_flight_bytes_max: context.settings.in_flight_bytes / context.workers.max(1),
         outbox_bytes_max: context.settings.outbox_bytes as u64,
+        tells_fullness: context.place.processes > 1,
         tables_first: context.tables_first(),
         stop: context.stop.clone(),
         held: context.held.clone(),
@@ -180,6 +181,7 @@ pub fn commit_offsets<'scope>(
     let mut ticks = builder.new_input(ticks, Pipeline);
     let worker = scope.index();
     let workers = scope.peers();
+    let stats = context.stats.clone();
     let names: Vec<String> = context
         .plan
         .sources
@@ -201,7 +203,10 @@ pub fn commit_offsets<'scope>(
             while let Some(entry) = cuts.first_entry()
                 && !frontiers[0].less_equal(entry.key())
             {
-                newest = Some(entry.remove());
+                let (epoch, splits) = entry.remove_entry();
+                // Worker 0's process knows already; the others hear of it here.
+                stats.durable.raise(epoch);
+                newest = Some(splits);
             }
             let Some(splits) = newest else { return };
             for reader in &readers {

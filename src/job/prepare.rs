@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use tidewright_checkpoints::claim::{self, ClaimRequest, Claimed};
+use tidewright_checkpoints::claim::Claimed;
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore::{self, Restored, Which};
 use tidewright_checkpoints::store::{self, CheckpointStore};
@@ -15,22 +15,23 @@ use tidewright_jobs::Compiled;
 use tidewright_jobs::job::{Delivery, SinkConfig};
 use tidewright_jobs::plan::Plan;
 
-use super::{PreparedJob, Restore, RunError, RunOptions};
+use super::start_point::{self, StartPoint};
+use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
+use crate::cluster::Cluster;
 use crate::dataflow;
-use crate::runtime::context::{JobContext, Settings};
+use crate::runtime::context::{JobContext, Place, Settings};
 use crate::runtime::crash::with_crash_points;
-use crate::runtime::epoch::wall_clock_ms;
 use crate::runtime::failure;
 use crate::runtime::fence::HeadFence;
 use crate::runtime::publish::PublishSettings;
 use crate::runtime::stats::Stats;
 use crate::sink::embedded::EmbeddedStores;
 
-/// Claims a job and loads what it starts from.
+/// Finds the other processes, if there are any, claims the job and loads what it starts from.
 ///
 /// # Errors
-/// If the checkpoint store cannot be used, holds a damaged checkpoint or one of other operators, or the options would
-/// repeat rows.
+/// If the other processes are missing or run something else, the checkpoint store cannot be used, holds a damaged
+/// checkpoint or one of other operators, or the options would repeat rows.
 pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, RunError> {
     failure::end_process_on_panic();
     let settings = Settings::of(&compiled.job);
@@ -43,35 +44,36 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     check_eager(&plan, &settings)?;
     let store = store::open(&store::job_url(&url, &plan.name)).map_err(RunError::of)?;
     let store = with_crash_points(store);
-    let now_ms = wall_clock_ms();
-    let request = ClaimRequest {
-        holder: claim::unique_holder(&holder()),
-        now_ms,
-        accept_missing_head: options.restore != Restore::Latest,
+    let stop = Arc::new(AtomicBool::new(false));
+    let cluster = options.cluster.as_ref();
+    let cluster = cluster.map(|cluster| Cluster::connect(cluster, &stop));
+    let cluster = cluster.transpose().map_err(RunError::connecting)?;
+    let place = Place {
+        processes: cluster.as_ref().map_or(1, Cluster::processes),
+        process: cluster.as_ref().map_or(0, Cluster::index),
+        threads: options.workers,
     };
-    let claimed = claim::claim(&*store, &request).map_err(RunError::of)?;
-    let latest = latest(&*store, &plan.name, &claimed, &options.restore)?;
-    let restored = load(&*store, &plan.name, &options.restore)?;
+    let (start, claimed) = agree(&*store, &plan.name, &options.restore, cluster.as_ref())?;
+    let latest = start.latest(&*store, &plan.name)?;
+    let restored = load(&*store, &plan.name, start.restored.as_ref())?;
     if let Some(restored) = &restored {
         check_operators(&plan, &restored.manifest)?;
     }
     let latest = latest.as_ref();
-    let behind = is_behind(claimed.head.epoch, restored.as_ref());
+    let behind = is_behind(start.newest, restored.as_ref());
     if behind && !options.allow_duplicates {
         refuse_append_sinks(&plan)?;
     }
-    let newest = claimed.head.epoch.0;
     let stats = Arc::new(Stats::new(&plan));
-    stats.durable.raise(newest);
+    stats.durable.raise(start.newest.0);
     if let Some(restored) = &restored {
         note_delivered(&stats, &restored.manifest, &dataflow::append_sinks(&plan));
     }
-    let start = now_ms.max(newest + 1);
-    let fence = Arc::new(HeadFence::new(store.clone(), claimed.generation()));
-    let publish = PublishSettings {
+    let fence = Arc::new(HeadFence::new(store.clone(), start.generation));
+    let publish = claimed.map(|claimed| PublishSettings {
         job: plan.name.clone(),
-        workers: options.workers,
-        claimed: claimed.clone(),
+        workers: place.workers(),
+        claimed,
         base: restored.as_ref().map(|restored| restored.manifest.clone()),
         store: store.clone(),
         stats: stats.clone(),
@@ -85,35 +87,63 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         append_sinks: dataflow::append_sinks(&plan),
         operators: fingerprints(&plan),
         fence: fence.clone(),
-    };
+    });
     let context = JobContext {
-        workers: options.workers,
+        workers: place.workers(),
+        place,
         bounded: options.bounded,
-        start,
+        start: start.start,
         origin: Instant::now(),
-        started_ms: i64::try_from(now_ms).unwrap_or(i64::MAX),
-        generation: claimed.generation(),
+        started_ms: i64::try_from(start.started_ms).unwrap_or(i64::MAX),
+        generation: start.generation,
         restored,
         stats,
-        stop: Arc::new(AtomicBool::new(false)),
+        stop,
         held: Arc::new(AtomicBool::new(behind && latest.is_some())),
         caught_up_at: if behind { latest.cloned() } else { None },
         allow_duplicates: options.allow_duplicates,
         fence,
         stores: EmbeddedStores::default(),
         readers: Mutex::default(),
-        publish: Mutex::new(Some(publish)),
+        publish: Mutex::new(publish),
         location: store.location(),
         store,
         settings,
         plan,
     };
+    // Before this, a signal ends the process as it ends any other; nothing has begun.
+    stop_on_signals(&context.stop)?;
     let location = context.location.clone();
     Ok(PreparedJob {
         context: Arc::new(context),
+        cluster,
         socket: options.socket,
         location,
     })
+}
+
+/// Process 0 claims the job and tells the others where it starts; they check that they see the same store.
+fn agree(
+    store: &dyn CheckpointStore,
+    job: &str,
+    restore: &Restore,
+    cluster: Option<&Cluster>,
+) -> Result<(StartPoint, Option<Claimed>), RunError> {
+    match cluster {
+        Some(cluster) if cluster.index() != 0 => {
+            let start = serde_json::from_value(cluster.await_start());
+            let start: StartPoint = start.map_err(RunError::of)?;
+            start.check_store(store)?;
+            Ok((start, None))
+        }
+        _ => {
+            let (start, claimed) = start_point::claim(store, job, &holder(), restore)?;
+            if let Some(cluster) = cluster {
+                cluster.announce(&serde_json::to_value(&start).map_err(RunError::of)?);
+            }
+            Ok((start, Some(claimed)))
+        }
+    }
 }
 
 /// A `file://` URL with a relative path means a folder below the current one.
@@ -140,35 +170,11 @@ fn holder() -> String {
 fn load(
     store: &dyn CheckpointStore,
     job: &str,
-    restore: &Restore,
+    manifest: Option<&String>,
 ) -> Result<Option<Restored>, RunError> {
-    let which = match restore {
-        Restore::Nothing => return Ok(None),
-        Restore::Latest => Which::Latest,
-        Restore::Manifest(name) => Which::Path(name.clone()),
-    };
-    restore::load(store, job, &which).map_err(RunError::of)
-}
-
-/// The manifest that HEAD names, which tells what has been delivered. A damaged one stops only those who want to start
-/// from it.
-fn latest(
-    store: &dyn CheckpointStore,
-    job: &str,
-    claimed: &Claimed,
-    restore: &Restore,
-) -> Result<Option<Manifest>, RunError> {
-    let Some(name) = &claimed.head.manifest else {
-        return Ok(None);
-    };
-    match restore::load_manifest(store, job, name) {
-        Ok(manifest) => Ok(Some(manifest)),
-        // Loading it fails as well then, with an offer of the checkpoint before.
-        Err(_) if *restore == Restore::Latest => Ok(None),
-        Err(error) => {
-            tracing::warn!(%error, "the latest checkpoint cannot be read: stores may show older rows until the job has caught up");
-            Ok(None)
-        }
+    match manifest {
+        None => Ok(None),
+        Some(name) => restore::load(store, job, &Which::Path(name.clone())).map_err(RunError::of),
     }
 }
 
@@ -187,7 +193,7 @@ fn check_eager(plan: &Plan, settings: &Settings) -> Result<(), RunError> {
         .find(|sink| eager(&sink.name) && appends(&sink.config))
     {
         None => Ok(()),
-        Some(sink) => Err(RunError(format!(
+        Some(sink) => Err(RunError::of(format!(
             "sink {}: `delivery: eager` is for keyed stores (redis, dynamodb, embedded): an append-only one would hold rows \
              twice after a restart",
             sink.name
@@ -205,7 +211,7 @@ fn refuse_append_sinks(plan: &Plan) -> Result<(), RunError> {
         |config: &SinkConfig| matches!(config, SinkConfig::Kafka(_) | SinkConfig::Files(_));
     match plan.sinks.iter().find(|sink| appends(&sink.config)) {
         None => Ok(()),
-        Some(sink) => Err(RunError(format!(
+        Some(sink) => Err(RunError::of(format!(
             "sink {} only appends, and this run does not start from the job's latest checkpoint, so it would append rows \
              again that are there already. Start from the latest checkpoint, or accept them with --allow-duplicates",
             sink.name
@@ -239,7 +245,7 @@ fn check_operators(plan: &Plan, manifest: &Manifest) -> Result<(), RunError> {
         match now.get(id) {
             Some(same) if same == fingerprint => {}
             Some(_) => {
-                return Err(RunError(format!(
+                return Err(RunError::of(format!(
                     "operator {id} has another form than in the checkpoint of epoch {}: its keys, aggregates or columns were \
                      changed. Restore the job file that wrote it, give the job another name, or start anew with \
                      --restore none",
@@ -247,7 +253,7 @@ fn check_operators(plan: &Plan, manifest: &Manifest) -> Result<(), RunError> {
                 )));
             }
             None => {
-                return Err(RunError(format!(
+                return Err(RunError::of(format!(
                     "the checkpoint of epoch {} holds state of operator {id}, which the job file no longer has. Restore the job \
                      file that wrote it, give the job another name, or start anew with --restore none",
                     manifest.epoch

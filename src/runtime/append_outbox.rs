@@ -71,7 +71,7 @@ pub struct Append {
     pub runs: Vec<Run>,
 }
 
-/// The outbox of one append sink; lives on the one worker that owns it.
+/// The outbox of one append sink; lives on worker 0.
 #[derive(Debug)]
 pub struct AppendOutbox {
     open: Rows,
@@ -89,7 +89,7 @@ pub struct AppendOutbox {
 }
 
 /// The key of all entries: a log has only sequence numbers.
-pub const LOG_KEY: &[u8] = b"log";
+const LOG_KEY: &[u8] = b"log";
 const ENTRY_FORMAT: u8 = 1;
 
 impl AppendOutbox {

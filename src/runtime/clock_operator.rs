@@ -17,6 +17,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Broadcast;
 
 use super::clock::{JobClock, NO_WATERMARK};
+use super::context::Place;
 use super::control::{Control, MarkerKind, Tick};
 use super::local::Local;
 use crate::source::ReaderRequest;
@@ -47,8 +48,10 @@ pub fn clock<'scope>(
     local: Local,
     sources: Vec<AlignedSource>,
     mut replay: Option<Replay>,
+    place: Place,
 ) -> StreamVec<'scope, u64, Tick> {
     let mut told = vec![NO_WATERMARK; sources.len()];
+    let mut full = vec![false; place.workers()];
     controls
         .broadcast()
         .unary_frontier::<CapacityContainerBuilder<Vec<Tick>>, _, _, _>(
@@ -65,6 +68,12 @@ pub fn clock<'scope>(
                         if controls.iter().any(|control| control.records > 0) {
                             local.changed.set(true);
                         }
+                        for control in controls.iter() {
+                            // This process sees its own outboxes as they are.
+                            full[control.worker] =
+                                control.outbox_full && !place.is_here(control.worker);
+                        }
+                        local.outbox_full_elsewhere.set(full.contains(&true));
                         let (_, waiting) = waiting
                             .entry(time)
                             .or_insert_with(|| (capability.retain_least(0), Vec::new()));

@@ -9,9 +9,8 @@ use std::{
 
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore::Restored;
-use tidewright_checkpoints::shard_range::ShardRange;
 use tidewright_checkpoints::store::CheckpointStore;
-use tidewright_checkpoints::{Epoch, Generation, OperatorId};
+use tidewright_checkpoints::{Epoch, Generation, OperatorId, ShardRange};
 use tidewright_jobs::JobSettings;
 use tidewright_jobs::job::{Delivery, StartAfter};
 use tidewright_jobs::plan::Plan;
@@ -71,14 +70,53 @@ impl Settings {
     }
 }
 
+/// Where a process stands among those of its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// How many processes there are.
+    pub processes: usize,
+    /// This one.
+    pub process: usize,
+    /// Workers of each process.
+    pub threads: usize,
+}
+
+impl Place {
+    /// Number of workers of the whole job.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.processes * self.threads
+    }
+
+    /// The first worker of this process.
+    #[must_use]
+    pub fn first_worker(&self) -> usize {
+        self.process * self.threads
+    }
+
+    /// Whether a worker is a thread of this process.
+    #[must_use]
+    pub fn is_here(&self, worker: usize) -> bool {
+        worker / self.threads.max(1) == self.process
+    }
+
+    /// This process holds the claim, publishes checkpoints and has what can be in one place only.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.process == 0
+    }
+}
+
 /// A job that is about to run in this process.
 pub struct JobContext {
     /// What it computes.
     pub plan: Plan,
     /// How.
     pub settings: Settings,
-    /// Number of workers.
+    /// Number of workers of the whole job.
     pub workers: usize,
+    /// This process among those of the job.
+    pub place: Place,
     /// Sources end where they ended at the start.
     pub bounded: bool,
     /// The first new epoch: above every durable one.
@@ -192,12 +230,16 @@ impl JobContext {
             .unwrap_or_default()
     }
 
-    /// Gives an operator what the checkpoint holds of its state for a worker's shards.
-    pub fn restore_operator(&self, id: &OperatorId, operator: &mut dyn Operator, worker: usize) {
+    /// Gives an operator what the checkpoint holds of its state for these shards.
+    pub fn restore_operator(
+        &self,
+        id: &OperatorId,
+        operator: &mut dyn Operator,
+        shards: ShardRange,
+    ) {
         let Some(restored) = &self.restored else {
             return;
         };
-        let shards = ShardRange::owned_by(worker, self.workers);
         for delta in restored.deltas(id, shards) {
             let delta = delta.unwrap_or_else(|error| fail(&error.to_string()));
             if let Err(error) = operator.restore(delta) {

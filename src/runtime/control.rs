@@ -17,6 +17,8 @@ pub struct Control {
     pub records: u64,
     /// The worker knows all of its splits: its readers have reported for the first time.
     pub ready: bool,
+    /// An outbox of the worker's process holds more than it may: sources wait. A hint about when to act, not about results.
+    pub outbox_full: bool,
     /// Worker 0 alone: a checkpoint is to be taken at this epoch.
     pub marker: Option<MarkerKind>,
 }

@@ -43,9 +43,9 @@ pub type Durable<'scope> = StreamVec<'scope, u64, Control>;
 pub enum Outgoing {
     /// Rows by key.
     Keyed(Rc<RefCell<KeyedOutbox>>),
-    /// A log, on the worker that owns it.
+    /// A log, on worker 0.
     Append(Rc<RefCell<AppendOutbox>>),
-    /// A log that another worker owns.
+    /// Another worker has it.
     Elsewhere,
 }
 

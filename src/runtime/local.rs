@@ -17,6 +17,8 @@ pub struct WorkerLocal {
     pub greatest_seen: Cell<u64>,
     /// A control record said that records were read since the last marker.
     pub changed: Cell<bool>,
+    /// An outbox of another process is full.
+    pub outbox_full_elsewhere: Cell<bool>,
     /// All table sources have reached the end seen at the start.
     pub tables_caught_up: Cell<bool>,
     /// Every source has ended, in a completed epoch.

@@ -71,6 +71,8 @@ pub struct SourceSettings {
     pub in_flight_bytes_max: usize,
     /// Bytes that may wait in each sink's outbox.
     pub outbox_bytes_max: u64,
+    /// There are other processes, which must know when an outbox of this one is full.
+    pub tells_fullness: bool,
     /// Streams wait, paused, for tables.
     pub tables_first: bool,
     /// Set from outside to end the job with a final checkpoint.
@@ -127,6 +129,7 @@ pub fn source<'scope>(
         in_flight: VecDeque::new(),
         in_flight_bytes: 0,
         final_sent: false,
+        told_full: false,
         wake_at: None,
         settings,
         ports,
@@ -204,6 +207,8 @@ struct Source {
     in_flight: VecDeque<(u64, usize)>,
     in_flight_bytes: usize,
     final_sent: bool,
+    /// What the last control record said about this process's outboxes.
+    told_full: bool,
     /// The earliest activation that is already asked for.
     wake_at: Option<Instant>,
 }
@@ -248,15 +253,21 @@ impl Source {
     /// Too much is on its way. A held replay fills its outboxes only up to what was delivered before, and nothing drains them
     /// until it has caught up, so they don't count then.
     fn blocked(&self) -> bool {
-        let outbox_full = || {
-            let limit = self.settings.outbox_bytes_max;
-            self.stats
-                .outbox_bytes
-                .values()
-                .any(|bytes| bytes.get() > limit)
-        };
         self.in_flight_bytes + self.open.bytes > self.settings.in_flight_bytes_max
-            || (!self.settings.held.load(Ordering::Relaxed) && outbox_full())
+            || (!self.settings.held.load(Ordering::Relaxed)
+                && (self.outbox_full() || self.local.outbox_full_elsewhere.get()))
+    }
+
+    /// An outbox of this process holds more than it may.
+    fn outbox_full(&self) -> bool {
+        let limit = self.settings.outbox_bytes_max;
+        let mut outboxes = self.stats.outbox_bytes.values();
+        outboxes.any(|bytes| bytes.get() > limit)
+    }
+
+    /// The other processes don't know yet that an outbox of this one has become full, or is so no longer.
+    fn fullness_is_news(&self) -> bool {
+        self.settings.tells_fullness && self.outbox_full() != self.told_full
     }
 
     /// Lets streams begin once every table has been read to the end seen at the start.
@@ -350,7 +361,7 @@ impl Source {
 
     fn epoch_over(&self, now: Instant) -> bool {
         let news = !self.ready && self.reported.iter().all(|reported| *reported);
-        let progress = news || !self.changed.is_empty();
+        let progress = news || !self.changed.is_empty() || self.fullness_is_news();
         self.open.bytes >= EPOCH_BYTES_MAX
             || now - self.open.since >= IDLE_EPOCH
             || (progress && now - self.open.since >= self.length.current())
@@ -387,8 +398,10 @@ impl Source {
             splits: std::mem::take(&mut self.changed).into_values().collect(),
             records: self.open.records,
             ready: self.ready,
+            outbox_full: self.outbox_full(),
             marker,
         };
+        self.told_full = control.outbox_full;
         let port = self.ports.len() + 1;
         self.controls
             .activate()
@@ -416,7 +429,7 @@ impl Source {
     /// Comes back when something will be due; readers and the clock wake it up for everything else.
     fn schedule(&mut self, now: Instant, blocked: bool, more: bool) {
         let mut wait = (self.open.since + IDLE_EPOCH).saturating_duration_since(now);
-        if !self.changed.is_empty() {
+        if !self.changed.is_empty() || self.fullness_is_news() {
             wait =
                 wait.min((self.open.since + self.length.current()).saturating_duration_since(now));
         }
@@ -429,7 +442,7 @@ impl Source {
             };
             wait = wait.min(due.saturating_duration_since(now).max(retry));
         }
-        if blocked {
+        if blocked || self.told_full {
             wait = wait.min(BLOCKED_RETRY);
         } else if more {
             wait = Duration::ZERO;

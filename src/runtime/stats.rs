@@ -66,6 +66,16 @@ impl Latencies {
         }
     }
 
+    /// Durations in microseconds with how often they were recorded.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(u64, u64)> {
+        let histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recorded = histogram.iter_recorded();
+        recorded
+            .map(|step| (step.value_iterated_to(), step.count_at_value()))
+            .collect()
+    }
+
     /// Median, 99th percentile and maximum in milliseconds; `None` without records.
     #[must_use]
     pub fn summary_ms(&self) -> Option<[f64; 3]> {
@@ -153,19 +163,37 @@ impl Stats {
     /// Counters for the relations of a plan.
     #[must_use]
     pub fn new(plan: &tidewright_jobs::plan::Plan) -> Self {
-        let sinks = || {
-            plan.sinks
-                .iter()
-                .map(|sink| (sink.name.clone(), Counter::default()))
-        };
+        let sinks = || counters(plan.sinks.iter().map(|sink| &sink.name));
         Self {
-            started: Instant::now(),
             events_in: counters(plan.sources.iter().map(|source| &source.name)),
             view_rows: counters(plan.views.iter().map(|(name, _)| name)),
-            sink_rows: sinks().collect(),
-            appended: sinks().collect(),
-            delivered: sinks().collect(),
-            outbox_bytes: sinks().collect(),
+            sink_rows: sinks(),
+            appended: sinks(),
+            delivered: sinks(),
+            outbox_bytes: sinks(),
+            ..Self::empty()
+        }
+    }
+
+    /// Counters for these sources and nothing else.
+    #[cfg(test)]
+    pub fn of_names<const N: usize>(sources: [&str; N]) -> Self {
+        let sources = sources.map(str::to_owned);
+        Self {
+            events_in: counters(sources.iter()),
+            ..Self::empty()
+        }
+    }
+
+    fn empty() -> Self {
+        Self {
+            started: Instant::now(),
+            events_in: BTreeMap::new(),
+            view_rows: BTreeMap::new(),
+            sink_rows: BTreeMap::new(),
+            appended: BTreeMap::new(),
+            delivered: BTreeMap::new(),
+            outbox_bytes: BTreeMap::new(),
             late: Counter::default(),
             dead_lettered: Counter::default(),
             ingested: Counter::default(),

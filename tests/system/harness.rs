@@ -4,6 +4,8 @@
 //! its value is dropped, also when the test fails.
 #![allow(dead_code, reason = "a vocabulary: not every test uses every word")]
 
+pub mod certificates;
+pub mod crew;
 pub mod dynamodb;
 pub mod eventually;
 pub mod input;

@@ -9,6 +9,7 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod cluster;
 mod crash_points;
 mod exactly_once;
 mod harness;

@@ -1,5 +1,5 @@
 //! A TCP proxy that can be cut: any server, down for as long as a test likes, without losing its data. And one that can hold
-//! back what clients send: a network that delivers late.
+//! back what clients send, a network that delivers late; or what both sides send, a network that delivers nothing.
 
 use std::{
     io::{self, Read, Write},
@@ -20,6 +20,7 @@ struct State {
     cut: bool,
     closed: bool,
     holding: bool,
+    frozen: bool,
     held_bytes: usize,
     streams: Vec<TcpStream>,
 }
@@ -63,6 +64,11 @@ impl Proxy {
         self.state.lock().unwrap().holding = false;
     }
 
+    /// Keeps back everything in both directions, while all connections stay open: a cable that was pulled.
+    pub fn freeze(&self) {
+        self.state.lock().unwrap().frozen = true;
+    }
+
     /// How much is kept back.
     pub fn held_bytes(&self) -> usize {
         self.state.lock().unwrap().held_bytes
@@ -95,49 +101,61 @@ fn accept(listener: &TcpListener, server: &str, shared: &Arc<Mutex<State>>) {
             continue;
         };
         if let Ok(server) = TcpStream::connect(server) {
-            forward(&client, &server, Some(shared.clone()));
-            forward(&server, &client, None);
+            forward(&client, &server, Direction::FromClient, shared);
+            forward(&server, &client, Direction::FromServer, shared);
             state.streams.extend([client, server]);
         }
     }
 }
 
+/// Who sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    FromClient,
+    FromServer,
+}
+
 /// Copies one direction on a thread of its own, which ends with the connection.
-fn forward(from: &TcpStream, to: &TcpStream, gate: Option<Arc<Mutex<State>>>) {
+fn forward(from: &TcpStream, to: &TcpStream, direction: Direction, gate: &Arc<Mutex<State>>) {
+    let gate = gate.clone();
     let (Ok(mut from), Ok(mut to)) = (from.try_clone(), to.try_clone()) else {
         return;
     };
     let _ = from.set_nodelay(true);
     thread::spawn(move || {
-        let _ = pass(&mut from, &mut to, gate.as_deref());
+        let _ = pass(&mut from, &mut to, direction, &gate);
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     });
 }
 
-fn pass(from: &mut TcpStream, to: &mut TcpStream, gate: Option<&Mutex<State>>) -> io::Result<()> {
+fn pass(
+    from: &mut TcpStream,
+    to: &mut TcpStream,
+    direction: Direction,
+    gate: &Mutex<State>,
+) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let count = from.read(&mut buffer)?;
         if count == 0 {
             return Ok(());
         }
-        if let Some(gate) = gate {
-            wait_while_holding(gate, count);
-        }
+        wait_while_held(gate, direction, count);
         to.write_all(&buffer[..count])?;
     }
 }
 
-fn wait_while_holding(gate: &Mutex<State>, count: usize) {
+fn wait_while_held(gate: &Mutex<State>, direction: Direction, count: usize) {
     let mut counted = false;
     loop {
         let mut state = gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if !counted && state.holding {
+        let held = state.frozen || (state.holding && direction == Direction::FromClient);
+        if !counted && held {
             state.held_bytes += count;
             counted = true;
         }
-        if !state.holding || state.closed {
+        if !held || state.closed {
             state.held_bytes -= if counted { count } else { 0 };
             return;
         }

@@ -1,0 +1,168 @@
+//! A process that dies, hangs, is suspended or cut off ends the others, soon and with the reason; and nothing is lost.
+
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{PANICKED, PEER_LOST, assert_ended, command, endless, start};
+use crate::{
+    harness::{
+        crew::{self, Crew},
+        eventually::eventually,
+        process::Process,
+        proxy::Proxy,
+        random::Random,
+    },
+    mutants::MUTANT,
+    shop::{LIMIT, Shop, ShopJob, watch},
+};
+
+/// Twice what is promised, for slow machines.
+const SOON: Duration = Duration::from_secs(10);
+const FENCED: i32 = 3;
+
+/// About twenty seconds; `TIDEWRIGHT_TEST_CLUSTER_SECONDS=300` for minutes.
+fn kills_last() -> Duration {
+    let seconds = env::var("TIDEWRIGHT_TEST_CLUSTER_SECONDS").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(20))
+}
+
+/// The others must end soon after this moment, and name who was lost.
+#[track_caller]
+fn assert_end_soon(since: Instant, others: &mut [Process], lost: usize) {
+    for process in others {
+        assert_ended(
+            process,
+            &[PEER_LOST],
+            &[&format!("process {lost} (127.0.0.1:")],
+        );
+    }
+    assert!(since.elapsed() < SOON, "they took {:?}", since.elapsed());
+}
+
+#[test]
+fn one_of_three_processes_killed_every_few_seconds_changes_no_result() {
+    let Some(mut shop) = Shop::open(41) else {
+        return;
+    };
+    let job = shop.job("killed");
+    let versions = watch::versions_in_redis(&shop, &job);
+    let mut random = Random::new(41);
+    let (begun, mut kills, mut published) = (Instant::now(), 0, 0);
+    while begun.elapsed() < kills_last() {
+        let before = job.durable_epoch();
+        let mut crew = start(&job, 3, 1);
+        shop.feed_for(Duration::from_millis(500 + random.below(2_500)));
+        crew.assert_running();
+        let mut victim = crew.0.remove(kills % 3);
+        let since = Instant::now();
+        victim.kill();
+        assert_end_soon(since, &mut crew.0, kills % 3);
+        published += usize::from(job.durable_epoch() > before);
+        kills += 1;
+    }
+    assert!(
+        kills >= 3 && published * 2 >= kills,
+        "{published} of {kills}"
+    );
+    let command = || job.command(1).arg("--bounded");
+    Crew::start(job.folder.path(), 3, command).wait_for_success(LIMIT);
+    versions.end();
+    job.contents(&shop).assert_same(&shop.undisturbed(&job));
+}
+
+/// Feeds until a checkpoint of the generation that runs now is published.
+fn await_checkpoint(shop: &mut Shop, job: &ShopJob) {
+    let before = job.durable_epoch();
+    shop.feed_until("a checkpoint", || {
+        (job.durable_epoch() > before).then_some(())
+    });
+}
+
+#[test]
+fn a_suspended_process_ends_the_others_and_loses_against_the_next_generation() {
+    let Some(mut shop) = Shop::open(42) else {
+        return;
+    };
+    for suspended in [0, 2] {
+        let job = shop.job("suspended");
+        let versions = watch::versions_in_redis(&shop, &job);
+        let mut crew = start(&job, 3, 1);
+        await_checkpoint(&mut shop, &job);
+        let mut zombie = crew.0.remove(suspended);
+        let since = Instant::now();
+        job.suspend(&zombie);
+        assert_end_soon(since, &mut crew.0, suspended);
+        let mut next = start(&job, 3, 1);
+        await_checkpoint(&mut shop, &job);
+        zombie.resume();
+        assert_ended(&mut zombie, &[PEER_LOST, FENCED], &[]);
+        await_checkpoint(&mut shop, &job);
+        next.0[1].terminate();
+        next.wait_for_success(LIMIT);
+        job.finish();
+        versions.end();
+        job.contents(&shop).assert_same(&shop.undisturbed(&job));
+    }
+}
+
+#[test]
+fn a_network_cut_between_two_of_three_processes_ends_all_of_them() {
+    let folder = TempDir::new().unwrap();
+    let job = endless(folder.path());
+    let addresses = crew::addresses(3);
+    let direct = crew::write_hosts(folder.path(), &addresses);
+    // Process 1 reaches process 0 only by a way that can be cut.
+    let proxy = Proxy::start(&addresses[0]);
+    let detour = [vec![proxy.address()], addresses[1..].to_vec()].concat();
+    let detour = crew::write_hosts(folder.path(), &detour);
+    let processes = [(0, &direct), (1, &detour), (2, &direct)].map(|(index, hosts)| {
+        crew::as_process(command(&job, folder.path()), index, 3, hosts).start()
+    });
+    let mut crew = Crew(processes.into()).await_begin(LIMIT);
+    eventually(LIMIT, "a checkpoint", || {
+        let head = folder.path().join("checkpoints/endless/HEAD");
+        fs::read_to_string(head)
+            .ok()?
+            .contains("manifests/")
+            .then_some(())
+    });
+    let since = Instant::now();
+    proxy.freeze();
+    let [zero, one, two] = &mut crew.0[..] else {
+        unreachable!("three were started");
+    };
+    // Either side notices first and tells the third; the other side may hear only silence.
+    assert_ended(zero, &[PEER_LOST], &["nothing has arrived from it for 4 s"]);
+    assert_ended(one, &[PEER_LOST], &["nothing has arrived from it for 4 s"]);
+    assert_ended(two, &[PEER_LOST], &["nothing has arrived from it for 4 s"]);
+    assert!(since.elapsed() < SOON, "they took {:?}", since.elapsed());
+}
+
+#[test]
+fn a_process_that_fails_tells_the_others_why() {
+    let folder = TempDir::new().unwrap();
+    let job = endless(folder.path());
+    let hosts = crew::write_hosts(folder.path(), &crew::addresses(3));
+    let processes = [0, 1, 2].map(|index| {
+        let command = crew::as_process(command(&job, folder.path()), index, 3, &hosts);
+        match index {
+            2 => command.env(MUTANT, "panic").start(),
+            _ => command.start(),
+        }
+    });
+    let mut crew = Crew(processes.into());
+    assert_ended(&mut crew.0[2], &[PANICKED], &["panicked"]);
+    for process in &mut crew.0[..2] {
+        // Directly, or from the other one.
+        assert_ended(
+            process,
+            &[PEER_LOST],
+            &["process 2 (", "an operator that fails on purpose"],
+        );
+    }
+}
