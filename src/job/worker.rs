@@ -28,6 +28,10 @@ pub fn work(worker: &mut timely::worker::Worker, context: &Arc<JobContext>) -> b
         if durable && context.stop.load(Ordering::Relaxed) {
             let since = *ended_at.get_or_insert_with(Instant::now);
             if since.elapsed() > STOP_PATIENCE {
+                // Timely would go on for as long as there is a dataflow.
+                for dataflow in worker.installed_dataflows() {
+                    worker.drop_dataflow(dataflow);
+                }
                 return true;
             }
         }

@@ -69,13 +69,23 @@ fn job(name: &str, sink: Value, outbox: &str) -> JobFile {
 }
 
 fn start(job: &JobFile, folder: &TempDir, variables: &[(&str, String)]) -> Process {
+    start_with(job, folder, variables, &[])
+}
+
+fn start_with(
+    job: &JobFile,
+    folder: &TempDir,
+    variables: &[(&str, String)],
+    arguments: &[&str],
+) -> Process {
     let job = job
         .clone()
         .checkpoints("50ms", &folder.path().join("checkpoints"));
     let mut command = Command::tidewright(folder.path())
         .arg("run")
         .arg(job.write(folder.path()))
-        .args(["--workers", "2", "--bounded", "--summary", "json"]);
+        .args(["--workers", "2", "--bounded", "--summary", "json"])
+        .args(arguments);
     for (name, value) in variables {
         command = command.env(name, value.clone());
     }
@@ -178,6 +188,44 @@ fn a_redis_that_is_down_for_a_while_loses_nothing_and_memory_stays_bounded() {
 #[test]
 fn a_tiny_outbox_in_front_of_a_redis_that_is_down_is_no_deadlock() {
     survives_redis("64KiB", Sources::Wait);
+}
+
+/// A stop must not wait for a store for ever.
+#[test]
+fn a_job_that_is_stopped_while_redis_is_down_delivers_the_rest_at_its_next_start() {
+    for arguments in [&[][..], &["--launch", "2"]] {
+        let (Some(redis), Some(mut server)) = (require_redis(), RedisServer::start()) else {
+            return;
+        };
+        let name = unique_name("stopped");
+        let sink = |redis: &Redis| {
+            let key = format!("{name}:{{user_id}}:{{window_start}}");
+            json!({ "from": "activity", "redis": { "url": redis.url(), "key": key } })
+        };
+        let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+        let undisturbed = start(&job(&name, sink(&redis), "64MiB"), &folders[0], &[]);
+        let job = job(&name, sink(&server.redis()), "64MiB");
+        let mut process = start_with(&job, &folders[1], &[], arguments);
+        eventually(LIMIT, "rows in Redis", || {
+            (!server.redis().hashes(&name).is_empty()).then_some(())
+        });
+        server.stop();
+        thread::sleep(Duration::from_secs(1));
+        process.terminate();
+        process.wait_for_success(LIMIT);
+        let log = process.stderr();
+        assert!(log.contains("some rows are not delivered yet"), "{log}");
+        server.start_again();
+        start_with(&job, &folders[1], &[], arguments).wait_for_success(LIMIT + outage());
+        end_of(undisturbed);
+        let contents = |redis: &Redis| {
+            let mut contents = Contents::default();
+            contents.hashes("redis", "", &redis.hashes(&name));
+            contents.assert_complete();
+            contents
+        };
+        contents(&server.redis()).assert_same(&contents(&redis));
+    }
 }
 
 #[test]
