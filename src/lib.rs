@@ -9,6 +9,7 @@ pub mod control;
 pub mod dataflow;
 pub mod dead_letter;
 pub mod decode;
+pub mod diff;
 pub mod job;
 pub mod runtime;
 pub mod sink;

@@ -17,6 +17,7 @@ pub mod kafka;
 pub mod key;
 pub mod open;
 pub mod redis;
+pub mod rows;
 pub mod stdout;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -7,6 +7,7 @@
 mod client;
 mod failure;
 mod item;
+mod rows;
 mod table;
 
 use std::{collections::HashMap, sync::Arc};
@@ -20,6 +21,7 @@ use tidewright_jobs::job::DynamodbSinkConfig;
 use tokio::{runtime::Runtime, task::JoinSet};
 
 use self::failure::Failure;
+pub use self::rows::DynamodbRows;
 use super::{
     Fence, KeyedBatch, KeyedWriter, SinkContext, SinkError, WriteReport,
     cell::Cells,

@@ -3,6 +3,7 @@
 //! Several sinks may share a file: every relation has its own tables ([`tables`]). A batch is one transaction, durable when it
 //! is committed.
 
+mod rows;
 mod store;
 mod tables;
 
@@ -10,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidewright_jobs::job::EmbeddedSinkConfig;
 
+pub use self::rows::EmbeddedRows;
 pub use self::store::{EmbeddedStore, EmbeddedStores};
 use self::tables::{Tables, Tombstone};
 use super::{

@@ -111,14 +111,35 @@ impl KeyTemplate {
                 Part::Literal(literal) => text.push_str(literal),
                 Part::Column(column) => match cells.cell(*column, row) {
                     Cell::Null => return Err(NullKey(cells.names()[*column].to_owned())),
-                    value => self.push_value(&mut text, value),
+                    value => self.push_value(&mut text, &value),
                 },
             }
         }
         Ok(text)
     }
 
-    fn push_value(&self, text: &mut String, value: Cell<'_>) {
+    /// The text of a key whose columns are texts already; `None` if one is missing.
+    pub fn render_texts<'v>(&self, value: impl Fn(usize) -> Option<&'v str>) -> Option<String> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Column(column) => self.push_value(&mut text, &value(*column)?),
+            }
+        }
+        Some(text)
+    }
+
+    /// What every key begins with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Literal(literal)) => literal,
+            _ => "",
+        }
+    }
+
+    fn push_value(&self, text: &mut String, value: &dyn std::fmt::Display) {
         if self.escaped.is_empty() {
             // Writing into a string cannot fail.
             let _ = write!(text, "{value}");
@@ -205,6 +226,17 @@ mod tests {
         check("profile:{a}", &[0], (Some("x:{y}%"), ""), "profile:x:{y}%");
         check("{{{a}}}", &[0], (Some("u1"), ""), "{u1}");
         check("p:{a}:{b}", &[0, 1], (Some("1:2"), "3"), "p:1%3A2:3");
+    }
+
+    #[test]
+    fn a_key_of_texts_is_that_of_the_row() {
+        let batch = pairs(&[(Some("1:2"), "3")]);
+        let template = KeyTemplate::parse("p:{a}:{b}", batch.schema_ref(), &[0, 1]).unwrap();
+        let values = [Some("1:2"), Some("3")];
+        let text = template.render_texts(|column| values[column]);
+        assert_eq!(text, template.render(&Cells::of(&batch).unwrap(), 0).ok());
+        assert_eq!(template.render_texts(|_| None), None);
+        assert_eq!(template.prefix(), "p:");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `_version`, `_job`, `_as_of` and `_deleted` for 24 hours, so that no late write brings it back.
 
 mod reply;
+mod rows;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,6 +12,7 @@ use redis::{Client, Connection, Pipeline, RedisResult, Script, Value};
 use tidewright_jobs::job::RedisSinkConfig;
 
 use self::reply::Reply;
+pub use self::rows::RedisRows;
 use super::{
     Fence, KeyedBatch, KeyedWriter, SinkContext, SinkError, WriteReport,
     cell::{Cell, Cells},

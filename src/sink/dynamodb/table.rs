@@ -196,7 +196,7 @@ where
     DisplayErrorContext(error).to_string()
 }
 
-fn sink_error(place: &str, failure: Failure) -> SinkError {
+pub(super) fn sink_error(place: &str, failure: Failure) -> SinkError {
     match failure {
         Failure::Refused(message) | Failure::Fatal(message) => {
             SinkError::Fatal(format!("{place}: {message}"))

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -75,12 +76,31 @@ impl EmbeddedStore {
             return Ok(None);
         };
         let (_, _, object) = found.value();
-        match serde_json::from_slice(object) {
-            Ok(value) => Ok(Some(value)),
-            Err(error) => Err(Error::Corrupted(format!(
-                "row {key:?} of {relation}: {error}"
-            ))),
+        parse(relation, key, object).map(Some)
+    }
+
+    /// So many rows of a relation with their keys, in the order of their keys, behind the key `after`.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or what it holds is not JSON.
+    pub fn page(
+        &self,
+        relation: &str,
+        after: Option<&str>,
+        rows_max: usize,
+    ) -> Result<Vec<(String, serde_json::Value)>, Error> {
+        let Some(rows) = self.rows(relation)? else {
+            return Ok(Vec::new());
+        };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Vec::new();
+        for found in rows.range::<&str>((from, Bound::Unbounded))?.take(rows_max) {
+            let (key, value) = found?;
+            let (key, (_, _, object)) = (key.value().to_owned(), value.value());
+            let object = parse(relation, &key, object)?;
+            page.push((key, object));
         }
+        Ok(page)
     }
 
     /// The number of rows of a relation.
@@ -122,4 +142,9 @@ impl EmbeddedStore {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn parse(relation: &str, key: &str, object: &[u8]) -> Result<serde_json::Value, Error> {
+    serde_json::from_slice(object)
+        .map_err(|error| Error::Corrupted(format!("row {key:?} of {relation}: {error}")))
 }
