@@ -103,6 +103,12 @@ pub fn explain_json(compiled: &Compiled) -> serde_json::Value {
     serde_json::to_value(Explanation::of(compiled)).unwrap_or_default()
 }
 
+/// What an operator does, in words: `rolling 7d by ts, the tail leaves every 1h, per (user_id): count(*)`.
+#[must_use]
+pub fn describe_operator(plan: &Plan, node: &Node) -> String {
+    operator(plan, node).1
+}
+
 impl<'c> Explanation<'c> {
     fn of(compiled: &'c Compiled) -> Self {
         let plan = &compiled.plan;

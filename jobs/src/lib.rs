@@ -31,13 +31,14 @@ pub mod job;
 pub mod plan;
 mod planner;
 mod reference;
+mod shadow;
 mod sql;
 mod tree;
 pub mod units;
 
 pub use self::compile::{CheckpointSettings, Compiled, JobSettings, compile, compile_with};
 pub use self::diagnostics::{Diagnostic, Diagnostics, Position, Warning};
-pub use self::explain::{explain, explain_json};
+pub use self::explain::{describe_operator, explain, explain_json};
 pub use self::reference::{json_schema, reference_markdown};
 pub use self::sql::batch;
 pub use self::tree::MissingEnv;
