@@ -17,6 +17,7 @@
 
 pub(crate) mod bytes;
 pub(crate) mod column;
+pub(crate) mod mapping;
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! The one contract of all stateful operators.
 
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use tidewright_checkpoints::{Epoch, ShardDelta};
 
@@ -107,6 +108,18 @@ pub trait Operator {
     /// If the restored entries contradict each other.
     fn restored(&mut self) -> Result<(), OperatorError> {
         Ok(())
+    }
+
+    /// Brings restored state, whose rows have the columns of `from`, into this operator's own form: columns are matched by name,
+    /// those that `from` lacks are null. All of it counts as changed then. Called once, after [`restored`](Self::restored).
+    ///
+    /// # Errors
+    /// If this operator's state cannot change its form.
+    fn migrate(&mut self, _from: &SchemaRef) -> Result<(), OperatorError> {
+        Err(OperatorError::Restore {
+            operator: String::new(),
+            reason: "its state cannot take another form".to_owned(),
+        })
     }
 
     /// Emits the whole current result of a table as gains, to rebuild what is derived from it after a restore.

@@ -23,10 +23,11 @@ use tidewright_checkpoints::ShardDelta;
 use crate::batch::{OFFSET, OP, SPLIT, VERSION_TIME};
 use crate::changes::touched::TouchedKeys;
 use crate::changes::{FIRED_ROWS, change_batch, change_schema};
+use crate::codec::mapping::RowMapping;
 use crate::codec::{CodecError, RowCodec};
 use crate::key::{EncodedKeys, KeyCodec};
 use crate::operator::{Clock, Fired, Operator, OperatorError, Output};
-use crate::state::{BytesColumn, KeyedState, SlotId};
+use crate::state::{BytesColumn, EntryId, KeyedState, SlotId};
 
 /// The version that every value in state starts with.
 const FORMAT: u8 = 1;
@@ -120,6 +121,29 @@ impl Upsert {
             }
             let entry = self.state.entry(key, hash, split);
             self.state.columns_mut().set(entry, &value);
+        }
+        Ok(())
+    }
+
+    /// Encodes every row anew that was encoded with the columns of `from`.
+    fn bring_from(&mut self, from: &SchemaRef) -> Result<(), CodecError> {
+        let mapping = RowMapping::new(from, self.row.schema())?;
+        let slots: Vec<_> = self.state.slots().collect();
+        let entries = slots.iter().flat_map(|slot| self.state.sub_keys(*slot));
+        let entries: Vec<_> = entries.map(|(_, entry)| *entry).collect();
+        for some in entries.chunks(FIRED_ROWS) {
+            let value = |entry: &EntryId| self.state.columns().get(*entry).to_vec();
+            // Deletes have no row.
+            let rows = some.iter().map(|entry| (*entry, value(entry)));
+            let rows: Vec<_> = rows.filter(|(_, value)| value.len() > HEADER).collect();
+            let old = rows.iter().map(|(_, value)| &value[HEADER..]);
+            let new = mapping.apply(old)?;
+            for ((entry, mut value), row) in rows.into_iter().zip(new) {
+                value.truncate(HEADER);
+                value.extend(row);
+                self.state.columns_mut().set(entry, &value);
+            }
+            some.iter().for_each(|entry| self.state.touch(*entry));
         }
         Ok(())
     }
@@ -245,6 +269,11 @@ impl Operator for Upsert {
             return Ok(());
         }
         Err(CodecError::Malformed("no version of a row").restoring(&self.name))
+    }
+
+    fn migrate(&mut self, from: &SchemaRef) -> Result<(), OperatorError> {
+        self.bring_from(from)
+            .map_err(|error| error.restoring(&self.name))
     }
 
     fn snapshot(&self, output: &mut Output) -> Result<(), OperatorError> {

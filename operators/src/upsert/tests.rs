@@ -236,3 +236,68 @@ fn batches_without_the_hidden_columns_are_an_error() {
         .unwrap_err();
     assert!(error.to_string().contains(VERSION_TIME), "{error}");
 }
+
+fn clock() -> Clock {
+    Clock {
+        epoch: Epoch(1),
+        watermark_before: 0,
+        watermark: 0,
+        end_of_input: false,
+        largest_event_time: i64::MIN,
+    }
+}
+
+fn restored(mut operator: Upsert, deltas: &[ShardDelta]) -> Upsert {
+    for delta in deltas {
+        operator.restore(delta.clone()).unwrap();
+    }
+    operator.restored().unwrap();
+    operator
+}
+
+fn rows(operator: &Upsert) -> Vec<String> {
+    let mut output = Output::default();
+    operator.snapshot(&mut output).unwrap();
+    let mut rows: Vec<_> = output
+        .rows
+        .iter()
+        .flat_map(crate::changes::fleet::texts)
+        .collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn state_takes_new_columns_with_nulls_and_all_of_it_is_in_the_next_checkpoint() {
+    let wider = Arc::new(Schema::new(vec![
+        Field::new("extra", DataType::Int64, true),
+        Field::new("id", DataType::Int64, false),
+        Field::new("value", DataType::Utf8View, true),
+    ]));
+    let make = || Upsert::new("profiles", Arc::clone(&wider) as SchemaRef, &[1]).unwrap();
+    let mut old = upsert();
+    let mut output = Output::default();
+    // The second split deletes, earlier: its entry has no row.
+    let records = [
+        ((0, 1, 5, Some(1)), 0),
+        ((0, 2, 5, Some(2)), 1),
+        ((1, 2, 4, None), 0),
+    ];
+    old.apply(0, batch(&records), &clock(), &mut output)
+        .unwrap();
+    while old.fire(&clock(), &mut output).unwrap() == Fired::More {}
+    let deltas = old.checkpoint();
+
+    let mut new = restored(make(), &deltas);
+    new.migrate(&schema()).unwrap();
+    let migrated = rows(&new);
+    assert_eq!(migrated.len(), 2);
+    assert!(
+        migrated.iter().any(|row| row.contains("v1")),
+        "{migrated:?}"
+    );
+    let again = restored(make(), &new.checkpoint());
+    assert_eq!(rows(&again), migrated);
+    assert_eq!(again.state_entries(), old.state_entries());
+    assert!(new.checkpoint().is_empty());
+}
