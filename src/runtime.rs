@@ -21,3 +21,4 @@ pub mod source_operator;
 pub mod stateful;
 pub mod stats;
 pub mod summary;
+pub mod upgrade;
