@@ -17,6 +17,7 @@ pub mod outbox;
 pub mod outbox_operator;
 pub mod persist;
 pub mod publish;
+pub mod replay;
 pub mod source_operator;
 pub mod stateful;
 pub mod stats;

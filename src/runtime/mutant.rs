@@ -19,6 +19,8 @@ pub enum Mutant {
     Capability,
     /// Redis takes older versions.
     Stale,
+    /// A replay delivers before it has caught up.
+    Hold,
     /// An operator panics.
     Panic,
 }
@@ -48,6 +50,7 @@ impl Mutant {
             Self::Release => "release",
             Self::Capability => "capability",
             Self::Stale => "stale",
+            Self::Hold => "hold",
             Self::Panic => "panic",
         }
     }
