@@ -2,10 +2,13 @@
 
 mod cluster;
 mod demo;
+mod diff;
 mod get;
 mod launch;
 mod progress;
 mod run;
+mod start_arguments;
+mod upgrade_arguments;
 mod validate;
 
 use std::process::ExitCode;
@@ -33,6 +36,8 @@ enum Command {
     Schema,
     /// Runs the personalization job on generated data into a local store, with nothing else installed.
     Demo(demo::DemoArguments),
+    /// Compares what two jobs, or a job and a shadow of it, have in a keyed sink.
+    Diff(diff::DiffArguments),
     /// Shows a row of an embedded store of the running job.
     Get(get::GetArguments),
 }
@@ -50,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Validate(arguments) => validate::validate(&arguments),
         Command::Schema => validate::schema(),
         Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Diff(arguments) => diff::diff(&arguments),
         Command::Get(arguments) => get::get(&arguments),
     }
 }

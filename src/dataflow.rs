@@ -18,15 +18,18 @@
 //! keeps what that makes from everything durable.
 
 mod nodes;
+mod operators;
+mod replayed;
+mod resync;
 mod sinks;
 mod sources;
 mod specs;
 mod stateless;
+mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidewright_checkpoints::OperatorId;
 use tidewright_jobs::job::SinkConfig;
 use tidewright_jobs::plan::Plan;
 use tidewright_operators::routed::RoutedBatch;
@@ -35,6 +38,10 @@ use timely::dataflow::operators::probe::{Handle as ProbeHandle, Probe};
 use timely::dataflow::{Scope, StreamVec};
 use timely::worker::Worker;
 
+pub use self::operators::{derives_from, stateful_operators};
+pub use self::resync::check as check_resync;
+pub use self::sinks::{is_keyed, state_name as outbox_name};
+pub use self::stored::stored_rows;
 use crate::runtime::clock::JobClock;
 use crate::runtime::clock_operator;
 use crate::runtime::commit::{self, CommitSettings};
@@ -71,6 +78,8 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
     let published = ProbeHandle::new();
     let delivered = worker.dataflow::<u64, _, _>(|scope| {
         let local = Local::default();
+        // What is sent again wants a checkpoint, even if no record comes.
+        local.changed.set(context.begins_from_state());
         let (ports, aligned, readers) = sources::open(scope, context);
         let source = source_operator::source(
             scope,
@@ -137,26 +146,6 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
     }
 }
 
-/// The plan's stateful operators by their stable names, with a fingerprint of what their state means: state is only
-/// given to an operator of the same name and form.
-#[must_use]
-pub fn stateful_operators(plan: &Plan) -> BTreeMap<OperatorId, u64> {
-    let mut operators = BTreeMap::new();
-    for node in &plan.nodes {
-        if let Some(role) = nodes::role(plan, node) {
-            let id = OperatorId(format!("{}/{role}", node.name));
-            operators.insert(id, nodes::fingerprint(plan, node));
-        }
-    }
-    for sink in &plan.sinks {
-        operators.insert(
-            sinks::operator_id(&sink.name),
-            sinks::fingerprint(plan, sink),
-        );
-    }
-    operators
-}
-
 /// The sinks whose stores only append.
 #[must_use]
 pub fn append_sinks(plan: &Plan) -> BTreeSet<String> {
@@ -173,7 +162,7 @@ pub fn embedded_paths(context: &JobContext) -> BTreeMap<String, (std::path::Path
     let mut paths = BTreeMap::new();
     for sink in &context.plan.sinks {
         if let SinkConfig::Embedded(config) = &sink.config {
-            let relation = sinks::relation(context, sink);
+            let relation = sinks::relation(&context.plan, sink);
             let place = (std::path::PathBuf::from(&config.path), relation.clone());
             paths.insert(relation, place.clone());
             paths.insert(sink.name.clone(), place);

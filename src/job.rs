@@ -1,11 +1,14 @@
 //! A job from start to end: claim it, restore it, run it, stop it.
 
 mod error;
+mod fit;
 mod prepare;
+mod start;
 mod start_point;
 mod worker;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, PoisonError, Weak, atomic::AtomicBool},
@@ -13,6 +16,7 @@ use std::{
 
 use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
 
+pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 pub use self::{error::RunError, prepare::prepare};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::control::socket::{self, Answer, Request};
@@ -20,6 +24,7 @@ use crate::dataflow;
 use crate::runtime::context::{JobContext, Place};
 use crate::runtime::stats::Stats;
 use crate::runtime::summary::{Part, Summary};
+pub use crate::runtime::upgrade::Allowed;
 
 /// What a run starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +61,12 @@ pub struct RunOptions {
     pub checkpoint_store: Option<String>,
     /// What to start from.
     pub restore: Restore,
+    /// Where Kafka sources begin, instead of what the job file says.
+    pub start: Option<StartOverride>,
+    /// What the user says about state that does not fit the job file.
+    pub allowed: Allowed,
+    /// Sinks that are sent their whole table again.
+    pub resync: BTreeSet<String>,
     /// Sources end where they end at the start.
     pub bounded: bool,
     /// Append sinks may receive rows again.
@@ -104,6 +115,11 @@ impl PreparedJob {
             }
             _ => "",
         };
+        let held = if self.context.hold.is_on() {
+            "; a replay: keyed sinks get nothing until it has reached the offsets that were delivered before"
+        } else {
+            ""
+        };
         let place = &self.context.place;
         let workers = match place.processes {
             1 => format!("{} worker(s)", place.threads),
@@ -113,7 +129,7 @@ impl PreparedJob {
             ),
         };
         format!(
-            "job {}: {workers}, checkpoints in {}, generation {}, {from}{ended}",
+            "job {}: {workers}, checkpoints in {}, generation {}, {from}{ended}{held}",
             self.context.plan.name, self.location, self.context.generation
         )
     }

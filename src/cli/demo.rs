@@ -8,7 +8,7 @@ use tidewright_jobs::compile;
 use super::failed;
 use super::run::start;
 use crate::control::socket::DEFAULT_SOCKET;
-use crate::job::{Restore, RunOptions};
+use crate::job::{Allowed, Restore, RunOptions};
 
 /// The job file, so that the demo needs nothing but this binary.
 const DEMO_JOB: &str = include_str!("../../jobs/demo.yaml");
@@ -49,6 +49,9 @@ pub fn demo(arguments: &DemoArguments) -> ExitCode {
         cluster: None,
         checkpoint_store: None,
         restore: Restore::Latest,
+        start: None,
+        allowed: Allowed::default(),
+        resync: std::collections::BTreeSet::new(),
         bounded: false,
         allow_duplicates: false,
         socket: Some(PathBuf::from(DEFAULT_SOCKET)),

@@ -8,6 +8,8 @@ use tidewright_jobs::{Compiled, Warning, compile};
 use super::cluster::{self, ClusterArguments};
 use super::launch;
 use super::progress::Progress;
+use super::start_arguments::StartArguments;
+use super::upgrade_arguments::UpgradeArguments;
 use super::validate::parse_override;
 use super::{EXIT_USAGE, failed};
 use crate::control::socket::DEFAULT_SOCKET;
@@ -28,6 +30,16 @@ pub struct RunArguments {
     /// What to start from: the latest checkpoint, a named manifest of the store, or nothing.
     #[arg(long, value_name = "latest|PATH|none", default_value = "latest")]
     restore: Restore,
+    #[command(flatten)]
+    start: StartArguments,
+    /// Runs it as a shadow: with checkpoints, consumer groups and a namespace in every sink of its own. See `validate --shadow`.
+    #[arg(long, value_name = "NAME")]
+    shadow: Option<String>,
+    /// Sends the whole table of this sink again, from restored state: for a store that lost data. May be repeated.
+    #[arg(long, value_name = "SINK")]
+    resync: Vec<String>,
+    #[command(flatten)]
+    upgrade: UpgradeArguments,
     /// Read to the ends seen at the start, close all windows, deliver everything, take a final checkpoint and exit.
     #[arg(long)]
     bounded: bool,
@@ -85,6 +97,17 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     {
         return failed(error, 1);
     }
+    let compiled = match &arguments.shadow {
+        None => compiled,
+        Some(name) => match compiled.shadow(name) {
+            Ok(shadow) => shadow,
+            Err(message) => return failed(message, EXIT_USAGE),
+        },
+    };
+    let start_override = match arguments.start.start() {
+        Ok(start) => start,
+        Err(message) => return failed(message, EXIT_USAGE),
+    };
     let agreed = arguments.agreed(&compiled.plan.name, &text);
     let cluster = match arguments.cluster.options(agreed) {
         Ok(cluster) => cluster,
@@ -95,6 +118,9 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         cluster,
         checkpoint_store: arguments.checkpoint_store.clone(),
         restore: arguments.restore.clone(),
+        start: start_override,
+        allowed: arguments.upgrade.allowed(),
+        resync: arguments.resync.iter().cloned().collect(),
         bounded: arguments.bounded,
         allow_duplicates: arguments.allow_duplicates,
         socket: Some(arguments.socket.clone()),
@@ -129,6 +155,9 @@ impl RunArguments {
             ("--processes", self.cluster.count().to_string()),
             ("--workers", self.workers.to_string()),
             ("--restore", restore.to_owned()),
+            ("where sources start", format!("{:?}", self.start)),
+            ("what may become of state", format!("{:?}", self.upgrade)),
+            ("--resync", self.resync.join(", ")),
             ("--bounded", self.bounded.to_string()),
             ("--allow-duplicates", self.allow_duplicates.to_string()),
         ]

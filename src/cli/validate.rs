@@ -15,6 +15,9 @@ pub struct ValidateArguments {
     /// Replaces a value of the job file, such as `checkpoint.interval=20ms`. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_override)]
     overrides: Vec<(String, String)>,
+    /// Shows the shadow of this name: its identity, and where its sinks write.
+    #[arg(long, value_name = "NAME")]
+    shadow: Option<String>,
     /// How the plan is printed.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -50,6 +53,13 @@ pub fn validate(arguments: &ValidateArguments) -> ExitCode {
             for warning in &compiled.warnings {
                 eprintln!("{}", Warning(warning));
             }
+            let compiled = match &arguments.shadow {
+                None => compiled,
+                Some(name) => match compiled.shadow(name) {
+                    Ok(shadow) => shadow,
+                    Err(message) => return failed(message, EXIT_USAGE),
+                },
+            };
             match arguments.format {
                 Format::Text => print!("{}", explain(&compiled)),
                 Format::Json => println!("{:#}", explain_json(&compiled)),

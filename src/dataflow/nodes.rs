@@ -1,7 +1,7 @@
 //! From the plan's nodes to operators.
 
 use arrow::datatypes::SchemaRef;
-use tidewright_checkpoints::{OperatorId, ShardRange};
+use tidewright_checkpoints::ShardRange;
 use tidewright_jobs::plan::{JoinKind, Node, NodeId, Op, Plan, RelationKind, SourceKind};
 use tidewright_operators::differential;
 use tidewright_operators::route::Router;
@@ -14,13 +14,14 @@ use timely::dataflow::operators::generic::operator::Operator as _;
 use timely::dataflow::operators::{Concat, Concatenate, Inspect};
 
 use super::Building;
+use super::replayed::{self, from_state};
 use super::specs::{self, made};
 use super::stateless::{self, Stage};
 use crate::runtime::clock;
 use crate::runtime::failure::fail;
 use crate::runtime::stateful::{Stateful, stateful};
 
-type Batches<'scope> = StreamVec<'scope, u64, RoutedBatch>;
+pub(super) type Batches<'scope> = StreamVec<'scope, u64, RoutedBatch>;
 
 /// A relation in the dataflow.
 pub struct Relation<'scope> {
@@ -44,11 +45,7 @@ pub fn build<'scope>(
     sources: Vec<Batches<'scope>>,
 ) -> Vec<Relation<'scope>> {
     let context = building.context;
-    let replayed = if context.restored.is_some() {
-        replayed(&context.plan.nodes)
-    } else {
-        vec![]
-    };
+    let replayed = replayed::nodes(building);
     let mut relations: Vec<Relation<'scope>> = Vec::new();
     for (at, node) in context.plan.nodes.iter().enumerate() {
         let replay = replayed.get(at).copied().unwrap_or(false);
@@ -69,24 +66,6 @@ pub fn build<'scope>(
         );
     }
     relations
-}
-
-/// Which nodes must replay their content after a restore: those in front of a derived relation.
-fn replayed(nodes: &[Node]) -> Vec<bool> {
-    let mut replayed = vec![false; nodes.len()];
-    for (at, node) in nodes.iter().enumerate().rev() {
-        let passes_on = match &node.op {
-            Op::TableJoin { .. } | Op::TableAggregate { .. } => true,
-            Op::Filter { .. } | Op::Project { .. } | Op::Union { .. } => replayed[at],
-            _ => false,
-        };
-        if passes_on {
-            for input in clock::inputs(&node.op) {
-                replayed[input] = true;
-            }
-        }
-    }
-    replayed
 }
 
 /// Counts the rows that a view makes: gains only, of a table.
@@ -216,7 +195,7 @@ impl<'scope> Builder<'_, 'scope, '_> {
                     &node.schema,
                 );
                 let table_key = self.table_key(*table).to_vec();
-                let changes = self.routed(*table, &table_key);
+                let changes = self.table(*table, &table_key);
                 let rows = self.routed(*input, input_key);
                 self.durable(input.0, operator, vec![changes, rows])
             }
@@ -234,8 +213,8 @@ impl<'scope> Builder<'_, 'scope, '_> {
                     *kind,
                     &node.schema,
                 );
-                let left_rows = self.routed(*left, left_key);
-                let right_rows = self.routed(*right, right_key);
+                let left_rows = self.table(*left, left_key);
+                let right_rows = self.table(*right, right_key);
                 self.durable(self.at, operator, vec![left_rows, right_rows])
             }
             Op::TableJoin {
@@ -295,6 +274,17 @@ impl<'scope> Builder<'_, 'scope, '_> {
         }
     }
 
+    /// A table as an operator's state is made from it: all of it where that state is made again.
+    fn table(&self, input: NodeId, key: &[usize]) -> Batches<'scope> {
+        let context = self.building.context;
+        let relation = &self.relations[input.0];
+        let rows = match context.is_rebuilt(&state_name(&context.plan, self.node)) {
+            true => from_state(self.building, relation),
+            false => relation.live.clone(),
+        };
+        route(self.building, rows, Target::Key(&self.schema(input), key))
+    }
+
     fn routed(&self, input: NodeId, key: &[usize]) -> Batches<'scope> {
         let rows = self.relations[input.0].live.clone();
         route(self.building, rows, Target::Key(&self.schema(input), key))
@@ -308,8 +298,8 @@ impl<'scope> Builder<'_, 'scope, '_> {
         inputs: Vec<Batches<'scope>>,
     ) -> Relation<'scope> {
         let context = self.building.context;
-        let role = role(&context.plan, self.node).unwrap_or_default();
-        let id = OperatorId(format!("{}/{role}", self.node.name));
+        let name = state_name(&context.plan, self.node).unwrap_or_default();
+        let id = context.upgrade.id(&name);
         let shards = ShardRange::owned_by(self.building.scope.index(), context.workers);
         context.restore_operator(&id, &mut *operator, shards);
         let how = Stateful {
@@ -392,8 +382,12 @@ impl<'scope> Builder<'_, 'scope, '_> {
     }
 }
 
-/// The role of a node's state in checkpoints; `None` if it has none.
-pub fn role(plan: &Plan, node: &Node) -> Option<&'static str> {
+/// The stable name of a node's state in checkpoints; `None` if it has none.
+pub fn state_name(plan: &Plan, node: &Node) -> Option<String> {
+    role(plan, node).map(|role| format!("{}/{role}", node.name))
+}
+
+fn role(plan: &Plan, node: &Node) -> Option<&'static str> {
     match &node.op {
         Op::Source { source } => {
             matches!(plan.sources[*source].kind, SourceKind::Table { .. }).then_some("upsert")
@@ -420,12 +414,11 @@ pub fn fingerprint(plan: &Plan, node: &Node) -> u64 {
 }
 
 /// Names and types of a schema's columns.
-pub fn columns(schema: &SchemaRef) -> Vec<(&str, String)> {
-    let column = |field: &'_ std::sync::Arc<arrow::datatypes::Field>| field.data_type().to_string();
+pub fn columns(schema: &SchemaRef) -> Vec<(String, String)> {
     schema
         .fields()
         .iter()
-        .map(|field| (field.name().as_str(), column(field)))
+        .map(|field| (field.name().clone(), field.data_type().to_string()))
         .collect()
 }
 

@@ -21,6 +21,7 @@ use timely::scheduling::SyncActivator;
 
 use super::Building;
 use super::nodes::{self, Relation, Target};
+use super::replayed::from_state;
 use crate::runtime::append_outbox::AppendOutbox;
 use crate::runtime::context::JobContext;
 use crate::runtime::deliver::{self, Deliver, Durable, Outgoing};
@@ -127,19 +128,32 @@ fn input<'scope>(
         SinkInput::Late => special(&building.late),
         SinkInput::Node(node) => {
             let plan = &building.context.plan.nodes[node.0];
-            let (table_key, key) = match &plan.kind {
-                RelationKind::Table { key } => (Some(key.clone()), key.clone()),
-                RelationKind::Stream { key, .. } => (None, key.clone().unwrap_or_default()),
-                RelationKind::Bag => (None, Vec::new()),
+            let key = key(&plan.kind);
+            let is_table = matches!(plan.kind, RelationKind::Table { .. });
+            let table_key = is_table.then(|| key.clone());
+            let relation = &relations[node.0];
+            let rows = if building.context.resync.contains(&sink.name) {
+                from_state(building, relation)
+            } else {
+                relation.live.clone()
             };
             Input {
-                rows: relations[node.0].live.clone(),
+                rows,
                 schema: plan.schema.clone(),
                 table_key,
                 key,
                 clock_node: node.0,
             }
         }
+    }
+}
+
+/// The columns that identify a row; empty if nothing does.
+pub(super) fn key(kind: &RelationKind) -> Vec<usize> {
+    match kind {
+        RelationKind::Table { key } => key.clone(),
+        RelationKind::Stream { key, .. } => key.clone().unwrap_or_default(),
+        RelationKind::Bag => Vec::new(),
     }
 }
 
@@ -156,7 +170,7 @@ fn keyed_outbox<'scope>(
         Epoch(context.start - 1),
         eager,
     )));
-    let id = operator_id(&sink.name);
+    let id = context.upgrade.id(&state_name(&sink.name));
     let operator = KeyedOutboxOperator::new(
         id.to_string(),
         outbox.clone(),
@@ -224,7 +238,7 @@ fn append_outbox<'scope>(
         bytes,
         Epoch(context.start - 1),
     )));
-    let id = operator_id(&sink.name);
+    let id = context.upgrade.id(&state_name(&sink.name));
     let operator = AppendOutboxOperator::new(
         id.to_string(),
         outbox.clone(),
@@ -252,8 +266,8 @@ fn append_outbox<'scope>(
 }
 
 /// The stable name of a sink's outbox.
-pub fn operator_id(sink: &str) -> OperatorId {
-    OperatorId(format!("sink/{sink}"))
+pub fn state_name(sink: &str) -> String {
+    format!("sink/{sink}")
 }
 
 fn wrap<'scope>(
@@ -322,7 +336,7 @@ pub fn deliver<'scope>(
             rows,
             generation: context.generation,
             start: context.start,
-            held: context.held.clone(),
+            hold: context.hold.clone(),
             appended: context.stats.appended[&sink.name].clone(),
             delivered_rows: context.stats.sink_rows[&sink.name].clone(),
             refuse_marker: context.restored.is_none() && !context.allow_duplicates,
@@ -349,7 +363,7 @@ fn start(
     let sink_context = SinkContext {
         job: context.plan.name.as_str().into(),
         sink: sink.name.as_str().into(),
-        relation: relation(context, sink).into(),
+        relation: relation(&context.plan, sink).into(),
         // A log has one writer, on worker 0.
         writer: 0,
         generation: context.generation,
@@ -378,16 +392,13 @@ fn start(
 }
 
 /// The name of what a sink is fed from.
-pub fn relation(context: &JobContext, sink: &SinkPlan) -> String {
+pub fn relation(plan: &Plan, sink: &SinkPlan) -> String {
     match sink.input {
         SinkInput::DeadLetters => "dead_letter".to_owned(),
         SinkInput::Late => "late".to_owned(),
         SinkInput::Node(node) => {
-            let view = context.plan.views.iter().find(|(_, view)| *view == node);
-            view.map_or_else(
-                || context.plan.nodes[node.0].name.clone(),
-                |(name, _)| name.clone(),
-            )
+            let view = plan.views.iter().find(|(_, view)| *view == node);
+            view.map_or_else(|| plan.nodes[node.0].name.clone(), |(name, _)| name.clone())
         }
     }
 }

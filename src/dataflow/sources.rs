@@ -59,6 +59,7 @@ pub fn open(
                 workers: scope.peers(),
                 bounded: context.bounded,
                 restored: context.split_starts(&plan.name),
+                moved: context.moved_sources.contains(&plan.name),
                 now_ms: context.started_ms,
             },
         );
@@ -163,8 +164,10 @@ pub fn settings(context: &JobContext, worker: usize) -> SourceSettings {
         outbox_bytes_max: context.settings.outbox_bytes as u64,
         tells_fullness: context.place.processes > 1,
         tables_first: context.tables_first(),
+        begins_from_state: context.begins_from_state(),
         stop: context.stop.clone(),
-        held: context.held.clone(),
+        hold: context.hold.clone(),
+        append_sinks: super::append_sinks(&context.plan),
     }
 }
 

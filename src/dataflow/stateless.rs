@@ -247,3 +247,19 @@ pub fn only_through(rows: Batches<'_>, epoch: u64) -> Batches<'_> {
         },
     )
 }
+
+/// Gives rows of an earlier epoch to a later one.
+pub fn at_epoch(rows: Batches<'_>, epoch: u64) -> Batches<'_> {
+    rows.unary::<CapacityContainerBuilder<Vec<RoutedBatch>>, _, _, _>(
+        Pipeline,
+        "Delay",
+        move |_, _| {
+            move |input, output| {
+                input.for_each(|capability, batches| {
+                    let capability = capability.delayed(&epoch, 0);
+                    output.session(&capability).give_container(batches);
+                });
+            }
+        },
+    )
+}

@@ -6,15 +6,16 @@ use std::{
     time::Instant,
 };
 
+use tidewright_checkpoints::Epoch;
 use tidewright_checkpoints::claim::Claimed;
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore::{self, Restored, Which};
 use tidewright_checkpoints::store::{self, CheckpointStore};
-use tidewright_checkpoints::{Epoch, OperatorId};
 use tidewright_jobs::Compiled;
 use tidewright_jobs::job::{Delivery, SinkConfig};
 use tidewright_jobs::plan::Plan;
 
+use super::fit::{check_fit, check_resync, fingerprints, refuse_appended_again, with_new_outboxes};
 use super::start_point::{self, StartPoint};
 use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
 use crate::cluster::Cluster;
@@ -24,7 +25,9 @@ use crate::runtime::crash::with_crash_points;
 use crate::runtime::failure;
 use crate::runtime::fence::HeadFence;
 use crate::runtime::publish::PublishSettings;
+use crate::runtime::replay::Hold;
 use crate::runtime::stats::Stats;
+use crate::runtime::upgrade::Upgrade;
 use crate::sink::embedded::EmbeddedStores;
 
 /// Finds the other processes, if there are any, claims the job and loads what it starts from.
@@ -40,10 +43,15 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         .clone()
         .unwrap_or(compiled.job.checkpoint.store);
     let url = absolute(&url)?;
-    let plan = compiled.plan;
+    let mut plan = compiled.plan;
+    let start = options.start.as_ref();
+    let moved_sources = start.map(|start| start.apply(&mut plan)).transpose();
+    let moved_sources = moved_sources.map_err(RunError::of)?.unwrap_or_default();
     check_eager(&plan, &settings)?;
     let store = store::open(&store::job_url(&url, &plan.name)).map_err(RunError::of)?;
     let store = with_crash_points(store);
+    let operators = dataflow::stateful_operators(&plan);
+    check_fit(&*store, &plan.name, &operators, &options)?;
     let stop = Arc::new(AtomicBool::new(false));
     let cluster = options.cluster.as_ref();
     let cluster = cluster.map(|cluster| Cluster::connect(cluster, &stop));
@@ -56,14 +64,32 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     let (start, claimed) = agree(&*store, &plan.name, &options.restore, cluster.as_ref())?;
     let latest = start.latest(&*store, &plan.name)?;
     let restored = load(&*store, &plan.name, start.restored.as_ref())?;
-    if let Some(restored) = &restored {
-        check_operators(&plan, &restored.manifest)?;
+    let manifest = restored.as_ref().map(|restored| &restored.manifest);
+    let upgrade = Upgrade::decide(&operators, manifest, &options.allowed).map_err(RunError::of)?;
+    for note in &upgrade.notes {
+        tracing::warn!("{note}");
     }
+    let upgrade = Arc::new(upgrade);
+    check_resync(&plan, &options.resync, restored.is_some())?;
+    let resync = with_new_outboxes(&plan, options.resync, &upgrade);
     let latest = latest.as_ref();
     let behind = is_behind(start.newest, restored.as_ref());
     if behind && !options.allow_duplicates {
         refuse_append_sinks(&plan)?;
     }
+    // Everything that derives from such a source begins anew, so that nothing counts twice.
+    let mut reread = moved_sources.clone();
+    reread.retain(|source| restored.is_some() && options.allowed.reset.contains(source));
+    let derives_from_reread: Vec<bool> = dataflow::derives_from(&plan)
+        .into_iter()
+        .map(|behind| !behind.is_disjoint(&reread))
+        .collect();
+    if !options.allow_duplicates {
+        refuse_appended_again(&plan, &derives_from_reread)?;
+    }
+    let latest = latest.filter(|_| behind);
+    let hold = Hold::of(restored.as_ref(), latest, &reread).map_err(RunError::of)?;
+    let hold = Arc::new(hold);
     let stats = Arc::new(Stats::new(&plan));
     stats.durable.raise(start.newest.0);
     if let Some(restored) = &restored {
@@ -85,7 +111,9 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
             .collect(),
         nodes: plan.nodes.iter().map(|node| node.name.clone()).collect(),
         append_sinks: dataflow::append_sinks(&plan),
-        operators: fingerprints(&plan),
+        operators: fingerprints(&operators, &upgrade),
+        upgrade: upgrade.clone(),
+        hold: hold.clone(),
         fence: fence.clone(),
     });
     let context = JobContext {
@@ -97,10 +125,14 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         started_ms: i64::try_from(start.started_ms).unwrap_or(i64::MAX),
         generation: start.generation,
         restored,
+        moved_sources,
+        upgrade: upgrade.clone(),
+        reread,
+        derives_from_reread,
+        resync,
         stats,
         stop,
-        held: Arc::new(AtomicBool::new(behind && latest.is_some())),
-        caught_up_at: if behind { latest.cloned() } else { None },
+        hold,
         allow_duplicates: options.allow_duplicates,
         fence,
         stores: EmbeddedStores::default(),
@@ -219,11 +251,6 @@ fn refuse_append_sinks(plan: &Plan) -> Result<(), RunError> {
     }
 }
 
-/// Stateful operators by their stable names, with a fingerprint of what their state means.
-fn fingerprints(plan: &Plan) -> std::collections::BTreeMap<OperatorId, u64> {
-    dataflow::stateful_operators(plan)
-}
-
 /// What the checkpoint knows to be in the stores stays known, also if nothing is sent for a while.
 fn note_delivered(stats: &Stats, manifest: &Manifest, append_sinks: &BTreeSet<String>) {
     for (sink, epoch) in &manifest.delivered {
@@ -236,30 +263,4 @@ fn note_delivered(stats: &Stats, manifest: &Manifest, append_sinks: &BTreeSet<St
             counter.raise(epoch.0);
         }
     }
-}
-
-/// State belongs to operators by name and form: anything else would be read wrongly.
-fn check_operators(plan: &Plan, manifest: &Manifest) -> Result<(), RunError> {
-    let now = fingerprints(plan);
-    for (id, fingerprint) in &manifest.operators {
-        match now.get(id) {
-            Some(same) if same == fingerprint => {}
-            Some(_) => {
-                return Err(RunError::of(format!(
-                    "operator {id} has another form than in the checkpoint of epoch {}: its keys, aggregates or columns were \
-                     changed. Restore the job file that wrote it, give the job another name, or start anew with \
-                     --restore none",
-                    manifest.epoch
-                )));
-            }
-            None => {
-                return Err(RunError::of(format!(
-                    "the checkpoint of epoch {} holds state of operator {id}, which the job file no longer has. Restore the job \
-                     file that wrote it, give the job another name, or start anew with --restore none",
-                    manifest.epoch
-                )));
-            }
-        }
-    }
-    Ok(())
 }

@@ -171,14 +171,18 @@ impl JobClock {
             })
     }
 
-    /// Every split of these (source, split, offset) has been read up to its offset.
+    /// Every split of these (source, split, offset) has been read up to its offset, or, where it has become shorter than
+    /// that or is gone, as far as it goes.
     #[must_use]
     pub fn has_reached(&self, positions: &[(usize, u32, i64)]) -> bool {
-        positions.iter().all(|(source, split, offset)| {
-            self.splits
-                .get(&(*source, *split))
-                .is_some_and(|split| split.next_offset >= *offset)
-        })
+        let whole =
+            |split: &SplitReport| split.finished || (split.caught_up && split.lag.is_some());
+        self.workers_ready.iter().all(|ready| *ready)
+            && positions.iter().all(|(source, split, offset)| {
+                self.splits
+                    .get(&(*source, *split))
+                    .is_none_or(|split| split.next_offset >= *offset || whole(split))
+            })
     }
 
     /// The watermark of a node.

@@ -2,11 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc::Sender,
-    },
+    sync::{Arc, mpsc::Sender},
 };
 
 use tidewright_checkpoints::Epoch;
@@ -20,6 +16,7 @@ use super::clock::{JobClock, NO_WATERMARK};
 use super::context::Place;
 use super::control::{Control, MarkerKind, Tick};
 use super::local::Local;
+use super::replay::Hold;
 use crate::source::ReaderRequest;
 
 /// Readers are told of their source's watermark when it has moved by this much event time, in milliseconds.
@@ -35,8 +32,8 @@ pub struct AlignedSource {
 
 /// A replay: deliveries are held until it has reached the positions that were delivered before.
 pub struct Replay {
-    /// Cleared then.
-    pub held: Arc<AtomicBool>,
+    /// Released then.
+    pub hold: Arc<Hold>,
     /// The positions, by source and split.
     pub positions: Vec<(usize, u32, i64)>,
 }
@@ -79,7 +76,7 @@ pub fn clock<'scope>(
                             .or_insert_with(|| (capability.retain_least(0), Vec::new()));
                         waiting.append(controls);
                     });
-                    let mut advanced = false;
+                    let mut advanced = None;
                     while let Some(entry) = waiting.first_entry() {
                         if frontier.less_equal(entry.key()) {
                             break;
@@ -97,15 +94,15 @@ pub fn clock<'scope>(
                         if let Some(capability) = capability {
                             output.session(&capability).give(tick);
                         }
-                        advanced = true;
+                        advanced = Some(Epoch(time));
                     }
-                    if advanced {
+                    if let Some(epoch) = advanced {
                         local.tables_caught_up.set(clock.tables_caught_up());
                         local.finished.set(clock.finished());
                         if let Some(waiting) = &replay
                             && clock.has_reached(&waiting.positions)
                         {
-                            waiting.held.store(false, Ordering::Relaxed);
+                            waiting.hold.release(epoch);
                             replay = None;
                         }
                         for (source, told) in sources.iter().zip(&mut told) {

@@ -1,19 +1,18 @@
 //! What all workers of a process share about the job that they run.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore::Restored;
 use tidewright_checkpoints::store::CheckpointStore;
 use tidewright_checkpoints::{Epoch, Generation, OperatorId, ShardRange};
 use tidewright_jobs::JobSettings;
 use tidewright_jobs::job::{Delivery, StartAfter};
-use tidewright_jobs::plan::Plan;
+use tidewright_jobs::plan::{Plan, SourcePlan};
 use tidewright_operators::Operator;
 use timely::scheduling::SyncActivator;
 
@@ -23,7 +22,9 @@ use super::control::SplitReport;
 use super::failure::fail;
 use super::mutant::Mutant;
 use super::publish::PublishSettings;
+use super::replay::Hold;
 use super::stats::Stats;
+use super::upgrade::Upgrade;
 use crate::sink::Fence;
 use crate::sink::embedded::EmbeddedStores;
 use crate::source::SplitStart;
@@ -131,14 +132,22 @@ pub struct JobContext {
     pub store: Arc<dyn CheckpointStore>,
     /// The checkpoint that it starts from.
     pub restored: Option<Restored>,
+    /// Kafka sources that begin where their `start` says even if the checkpoint has a position.
+    pub moved_sources: BTreeSet<String>,
+    /// Sources that are read again from before the checkpoint: everything that derives from them begins anew.
+    pub reread: BTreeSet<String>,
+    /// By node, whether it derives from one of them.
+    pub derives_from_reread: Vec<bool>,
+    /// What becomes of the state in the checkpoint.
+    pub upgrade: Arc<Upgrade>,
+    /// Sinks that are sent their whole table again.
+    pub resync: BTreeSet<String>,
     /// What it tells.
     pub stats: Arc<Stats>,
     /// Set to end it with a final checkpoint.
     pub stop: Arc<AtomicBool>,
-    /// While set, nothing is delivered to keyed sinks: a replay has not caught up.
-    pub held: Arc<AtomicBool>,
-    /// The checkpoint whose positions a held replay must reach.
-    pub caught_up_at: Option<Manifest>,
+    /// Holds back the deliveries of keyed sinks while a replay has not caught up.
+    pub hold: Arc<Hold>,
     /// Append sinks may receive rows again.
     pub allow_duplicates: bool,
     /// The checkpoint store, for people.
@@ -160,11 +169,28 @@ impl JobContext {
         self.settings.tables_first && self.restored.is_none()
     }
 
+    /// Restored rows go into operators that are made again, or to sinks once more.
+    #[must_use]
+    pub fn begins_from_state(&self) -> bool {
+        !self.resync.is_empty() || self.upgrade.makes_state()
+    }
+
+    /// The operator of this name is made again from its inputs.
+    #[must_use]
+    pub fn is_rebuilt(&self, name: &Option<String>) -> bool {
+        name.as_ref()
+            .is_some_and(|name| self.upgrade.rebuilt.contains(name))
+    }
+
     /// Where to begin with the splits of a source; `None` on a fresh start.
     #[must_use]
     pub fn split_starts(&self, source: &str) -> Option<Vec<SplitStart>> {
         let manifest = &self.restored.as_ref()?.manifest;
-        let splits = manifest.sources.get(source).into_iter().flatten();
+        // A source that the checkpoint does not know is new: it begins where its configuration says.
+        let splits = manifest.sources.get(source)?;
+        if self.reread.contains(source) {
+            return None;
+        }
         let start =
             |(name, split): (&String, &tidewright_checkpoints::manifest::SplitState)| SplitStart {
                 name: name.as_str().into(),
@@ -172,7 +198,7 @@ impl JobContext {
                 watermark: split.watermark,
                 idle: split.idle,
             };
-        Some(splits.map(start).collect())
+        Some(splits.iter().map(start).collect())
     }
 
     /// Positions of all splits and watermarks of all nodes in the checkpoint.
@@ -180,7 +206,9 @@ impl JobContext {
     pub fn restored_clock(&self) -> Option<(Vec<SplitReport>, Vec<i64>)> {
         let manifest = &self.restored.as_ref()?.manifest;
         let mut splits = Vec::new();
-        for (source, plan) in self.plan.sources.iter().enumerate() {
+        let known = |plan: &SourcePlan| !self.reread.contains(&plan.name);
+        let sources = self.plan.sources.iter().enumerate();
+        for (source, plan) in sources.filter(|(_, plan)| known(plan)) {
             for (name, split) in manifest.sources.get(&plan.name).into_iter().flatten() {
                 splits.push(SplitReport {
                     source,
@@ -195,28 +223,21 @@ impl JobContext {
                 });
             }
         }
-        let watermark = |node: &tidewright_jobs::plan::Node| {
-            manifest
-                .watermarks
-                .get(&node.name)
-                .copied()
-                .unwrap_or(super::clock::NO_WATERMARK)
+        let watermark = |(at, node): (usize, &tidewright_jobs::plan::Node)| {
+            let watermark = manifest.watermarks.get(&node.name).copied();
+            let watermark = watermark.filter(|_| !self.derives_from_reread[at]);
+            watermark.unwrap_or(super::clock::NO_WATERMARK)
         };
-        Some((splits, self.plan.nodes.iter().map(watermark).collect()))
+        let nodes = self.plan.nodes.iter().enumerate();
+        Some((splits, nodes.map(watermark).collect()))
     }
 
     /// What a held replay must reach.
     #[must_use]
     pub fn replay(&self) -> Option<Replay> {
-        let manifest = self.caught_up_at.as_ref()?;
-        let mut positions = Vec::new();
-        for (source, plan) in self.plan.sources.iter().enumerate() {
-            let splits = manifest.sources.get(&plan.name).into_iter().flatten();
-            positions.extend(splits.map(|(_, split)| (source, split.split, split.offset)));
-        }
-        Some(Replay {
-            held: self.held.clone(),
-            positions,
+        self.hold.is_on().then(|| Replay {
+            hold: self.hold.clone(),
+            positions: self.hold.awaited().by_split(&self.plan),
         })
     }
 
@@ -240,7 +261,9 @@ impl JobContext {
         let Some(restored) = &self.restored else {
             return;
         };
-        for delta in restored.deltas(id, shards) {
+        let migration = self.upgrade.migration(id);
+        let kept_as = migration.map_or(id, |migration| &migration.from);
+        for delta in restored.deltas(kept_as, shards) {
             let delta = delta.unwrap_or_else(|error| fail(&error.to_string()));
             if let Err(error) = operator.restore(delta) {
                 fail(&error.to_string());
@@ -248,6 +271,12 @@ impl JobContext {
         }
         if let Err(error) = operator.restored() {
             fail(&error.to_string());
+        }
+        if let Some(migration) = migration {
+            let migrated = migration
+                .schema()
+                .and_then(|from| operator.migrate(&from).map_err(|error| error.to_string()));
+            migrated.unwrap_or_else(|error| fail(&format!("operator {id}: {error}")));
         }
     }
 

@@ -2,14 +2,7 @@
 //!
 //! Their output carries no rows; its frontier is the sink's *delivered* frontier.
 
-use std::{
-    cell::RefCell,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use arrow::array::BooleanArray;
 use tidewright_checkpoints::{Epoch, Generation};
@@ -27,6 +20,7 @@ use super::crash::crash_point;
 use super::failure::{fail, fenced};
 use super::local::Local;
 use super::outbox::KeyedOutbox;
+use super::replay::Hold;
 use super::stats::Counter;
 use crate::sink::driver::{Delivery, DeliveryEvent, Driver, Work};
 use crate::sink::{AppendBatch, KeyedBatch, SinkError, Version};
@@ -63,8 +57,8 @@ pub struct Deliver {
     pub generation: Generation,
     /// The first epoch that is not durable at the start.
     pub start: u64,
-    /// While set, nothing is sent: a replay has not reached the positions that were delivered before.
-    pub held: Arc<AtomicBool>,
+    /// Until it lets go, nothing is sent to keyed stores: a replay has not reached what was delivered before.
+    pub hold: Arc<Hold>,
     /// The last marker that an append store has moved to.
     pub appended: Counter,
     /// Counts delivered rows.
@@ -115,7 +109,7 @@ pub fn deliver<'scope>(
             }
             loop {
                 in_flight = deliver.settle(in_flight.take(), frontier);
-                if in_flight.is_some() || deliver.held.load(Ordering::Relaxed) {
+                if in_flight.is_some() || deliver.is_held() {
                     break;
                 }
                 in_flight = deliver.send_next(&mut next_id);
@@ -183,6 +177,15 @@ impl Deliver {
             Outgoing::Keyed(outbox) => outbox.borrow_mut().set_durable(durable),
             Outgoing::Append(outbox) => outbox.borrow_mut().set_durable(durable),
             Outgoing::Elsewhere => {}
+        }
+    }
+
+    /// What would be sent now may be older than what the store shows. Append stores are not held: their rows stand for
+    /// themselves.
+    fn is_held(&self) -> bool {
+        match &self.outgoing {
+            Outgoing::Keyed(outbox) => !self.hold.allows(outbox.borrow().durable()),
+            Outgoing::Append(_) | Outgoing::Elsewhere => false,
         }
     }
 

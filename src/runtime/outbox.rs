@@ -239,6 +239,12 @@ impl KeyedOutbox {
         }
     }
 
+    /// Rows up to this epoch may be sent.
+    #[must_use]
+    pub fn durable(&self) -> Epoch {
+        self.durable
+    }
+
     /// Everything up to this checkpoint is visible in the store.
     #[must_use]
     pub fn delivered(&self) -> Epoch {

@@ -28,7 +28,9 @@ use super::control::MarkerKind;
 use super::failure::{fail, fenced};
 use super::fence::HeadFence;
 use super::persist::retry;
+use super::replay::Hold;
 use super::stats::Stats;
+use super::upgrade::Upgrade;
 
 /// What the thread begins with.
 pub struct PublishSettings {
@@ -54,6 +56,10 @@ pub struct PublishSettings {
     pub append_sinks: BTreeSet<String>,
     /// Fingerprints of stateful operators.
     pub operators: BTreeMap<OperatorId, u64>,
+    /// What a later start needs to know of the operators goes into each checkpoint.
+    pub upgrade: Arc<Upgrade>,
+    /// What a replay still waits for goes into its checkpoints.
+    pub hold: Arc<Hold>,
     /// Hears of successful swaps: they prove that this process holds the job.
     pub fence: Arc<HeadFence>,
 }
@@ -153,6 +159,9 @@ impl PublishSettings {
                 .insert(split.name.clone(), state);
         }
         let watermarks = self.nodes.iter().zip(&*cut.relations);
+        let mut extra = BTreeMap::new();
+        self.hold.note(cut.epoch, &mut extra);
+        self.upgrade.note(&mut extra);
         publish::Cut {
             epoch: cut.epoch,
             kind: match cut.marker.kind {
@@ -168,7 +177,7 @@ impl PublishSettings {
                 .collect(),
             operators: self.operators.clone(),
             delivered: self.delivered(),
-            extra: BTreeMap::new(),
+            extra,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! closes epochs: no gate ever waits for an open epoch.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,6 +27,7 @@ use timely::scheduling::Activator;
 use super::control::{Control, MarkerKind, SplitReport};
 use super::epoch::{EpochClock, EpochLength};
 use super::local::Local;
+use super::replay::Hold;
 use super::stats::{Counter, Stats};
 use crate::dead_letter::{self, DeadLetter};
 use crate::source::{ReaderRequest, SourceBatch};
@@ -75,10 +76,14 @@ pub struct SourceSettings {
     pub tells_fullness: bool,
     /// Streams wait, paused, for tables.
     pub tables_first: bool,
+    /// The first epoch brings no records: operators and outboxes get restored rows in it, which must come before any change.
+    pub begins_from_state: bool,
     /// Set from outside to end the job with a final checkpoint.
     pub stop: Arc<AtomicBool>,
-    /// Set while deliveries are held, because a replay has not caught up.
-    pub held: Arc<AtomicBool>,
+    /// Holds back the deliveries of keyed sinks while a replay has not caught up.
+    pub hold: Arc<Hold>,
+    /// The sinks that are not held.
+    pub append_sinks: BTreeSet<String>,
 }
 
 /// What the operator makes.
@@ -224,6 +229,9 @@ impl Source {
         if self.local.greatest_seen.get() >= self.clock.current() {
             self.close(capabilities, now, None);
         }
+        if std::mem::take(&mut self.settings.begins_from_state) {
+            self.close(capabilities, now, None);
+        }
         let refused = self.local.take_refused(self.clock.current());
         self.give_letters(&refused, capabilities);
         let (blocked, more) = self.take_batches(capabilities);
@@ -250,19 +258,22 @@ impl Source {
         }
     }
 
-    /// Too much is on its way. A held replay fills its outboxes only up to what was delivered before, and nothing drains them
-    /// until it has caught up, so they don't count then.
+    /// Too much is on its way. The outboxes of held sinks, a row per key, are drained only when the replay has caught up, so
+    /// they don't count until then.
     fn blocked(&self) -> bool {
         self.in_flight_bytes + self.open.bytes > self.settings.in_flight_bytes_max
-            || (!self.settings.held.load(Ordering::Relaxed)
-                && (self.outbox_full() || self.local.outbox_full_elsewhere.get()))
+            || self.outbox_full()
+            || self.local.outbox_full_elsewhere.get()
     }
 
     /// An outbox of this process holds more than it may.
     fn outbox_full(&self) -> bool {
         let limit = self.settings.outbox_bytes_max;
-        let mut outboxes = self.stats.outbox_bytes.values();
-        outboxes.any(|bytes| bytes.get() > limit)
+        let held = self.settings.hold.is_on();
+        let mut outboxes = self.stats.outbox_bytes.iter();
+        outboxes.any(|(sink, bytes)| {
+            bytes.get() > limit && (!held || self.settings.append_sinks.contains(sink))
+        })
     }
 
     /// The other processes don't know yet that an outbox of this one has become full, or is so no longer.

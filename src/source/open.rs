@@ -25,6 +25,8 @@ pub struct OpenContext {
     /// Every split of the source in the checkpoint, whichever worker owns it; `None` starts afresh, as does a source that
     /// the checkpoint does not know.
     pub restored: Option<Vec<SplitStart>>,
+    /// The source's `start` counts also where the checkpoint has a position: whoever runs the job has said so.
+    pub moved: bool,
     /// The wall clock at the start of the job, in milliseconds since 1970, the same on every worker.
     pub now_ms: i64,
 }

@@ -76,6 +76,7 @@ pub(super) fn context(restored: Option<Vec<SplitStart>>) -> OpenContext {
         workers: 1,
         bounded: false,
         restored,
+        moved: false,
         now_ms: 1_760_000_000_000,
     }
 }

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "a vocabulary: not every test uses every word")]
 
 pub mod certificates;
+pub mod checkpoints;
 pub mod crew;
 pub mod dynamodb;
 pub mod eventually;

@@ -18,6 +18,8 @@ mod mistakes;
 mod mutants;
 mod oracle;
 mod outage;
+mod replay;
 mod restore;
 mod shop;
+mod upgrade;
 mod zombies;

@@ -326,6 +326,11 @@ impl ShopJob {
         &self.place
     }
 
+    /// The Redis server that it writes to.
+    pub fn redis_url(&self) -> &str {
+        &self.redis_url
+    }
+
     /// Its checkpoint store, if that is a folder.
     pub fn store(&self) -> Arc<dyn CheckpointStore> {
         store::open(&store::job_url(&self.store_url, &self.name)).unwrap()

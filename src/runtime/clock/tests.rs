@@ -244,3 +244,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_replay_has_caught_up_at_its_positions_or_where_a_source_is_shorter_now() {
+    let positions = [(0, 0, 10), (1, 0, 5), (1, 7, 3)];
+    let at = |source: usize, next_offset: i64, caught_up: bool, lag: Option<i64>| SplitReport {
+        next_offset,
+        caught_up,
+        lag,
+        ..split(source, 0, 0)
+    };
+    let mut clock = JobClock::new(&plan(), 1, None);
+    let reaches = |clock: &mut JobClock, epoch: u64, splits: Vec<SplitReport>| {
+        clock.advance(Epoch(epoch), &[control(0, splits)]);
+        clock.has_reached(&positions)
+    };
+    let silent = Control {
+        worker: 0,
+        ..Control::default()
+    };
+    clock.advance(Epoch(1), &[silent]);
+    assert!(!clock.has_reached(&positions), "nothing has been reported");
+    assert!(!reaches(
+        &mut clock,
+        2,
+        vec![at(0, 9, false, Some(1)), at(1, 5, false, Some(0))]
+    ));
+    assert!(reaches(&mut clock, 3, vec![at(0, 10, false, Some(9))]));
+    // The topic was made anew and ends here; a generator without an end has none to reach.
+    assert!(reaches(&mut clock, 4, vec![at(0, 3, true, Some(0))]));
+    assert!(!reaches(&mut clock, 5, vec![at(0, 3, true, None)]));
+}

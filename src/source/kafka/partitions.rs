@@ -51,6 +51,7 @@ impl Partitions {
         let count =
             topic::partition_count(helper, config).map_err(|error| fail(error.to_string()))?;
         check_nothing_vanished(config, context, count).map_err(fail)?;
+        topic::check_named_partitions(config, count).map_err(fail)?;
         let bound_ms = match &plan.kind {
             SourceKind::Stream {
                 event_time: Some(declared),
@@ -87,19 +88,26 @@ impl Partitions {
         bounds: Bounds,
     ) -> Result<KafkaSplit, String> {
         let restored = self.context.restored_split(&partition.to_string());
-        let begin = match (restored, &self.context.restored, &config.start) {
-            (Some(start), ..) => Begin::Restored(start.next_offset),
-            (None, Some(_), _) => Begin::Appeared,
-            (None, None, StartPosition::Timestamp(time)) => Begin::FreshAt(topic::offset_at(
-                helper,
-                &config.topic,
-                partition,
-                *time,
-                bounds,
-            )?),
-            (None, None, start) => Begin::Fresh(start),
+        let is_named = match &config.start {
+            StartPosition::Offsets(offsets) => offsets.contains_key(&partition),
+            _ => true,
+        };
+        let moved = self.context.moved && is_named;
+        let begin = match (restored, &self.context.restored) {
+            (Some(start), _) if !moved => Begin::Restored(start.next_offset),
+            (None, Some(_)) if !moved => Begin::Appeared,
+            _ => match &config.start {
+                StartPosition::Timestamp(time) => {
+                    let topic = &config.topic;
+                    Begin::FreshAt(topic::offset_at(helper, topic, partition, *time, bounds)?)
+                }
+                start => Begin::Fresh(start),
+            },
         };
         let offset = topic::starting_offset(&config.topic, partition, begin, bounds)?;
+        if let Some(start) = restored.filter(|_| moved) {
+            topic::check_skip(&config.topic, partition, start.next_offset, offset)?;
+        }
         let watermark = restored.map_or(i64::MIN, |start| start.watermark);
         Ok(KafkaSplit::new(
             partition,

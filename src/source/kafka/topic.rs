@@ -197,12 +197,62 @@ pub(super) fn starting_offset(
             None => Ok(low),
             Some(offset) if (low..=high).contains(offset) => Ok(*offset),
             Some(offset) => Err(format!(
-                "{place} holds offsets {low} to {high}, not the {offset} that `start` names: choose another, or \
-                 `start: earliest`"
+                "{place} holds offsets {low} to {high}, not the {offset} that is given for it: choose another, or \
+                 begin at the earliest"
             )),
         },
         Begin::FreshAt(offset) => Ok(offset),
     }
+}
+
+/// Checks that a topic has the partitions that offsets are given for.
+///
+/// # Errors
+/// With the first that it has not.
+pub(super) fn check_named_partitions(config: &KafkaSourceConfig, count: i32) -> Result<(), String> {
+    let StartPosition::Offsets(offsets) = &config.start else {
+        return Ok(());
+    };
+    match offsets
+        .keys()
+        .find(|partition| !(0..count).contains(*partition))
+    {
+        None => Ok(()),
+        Some(partition) => Err(format!(
+            "an offset is given for partition {partition}, but topic {} has {count} partitions (0 to {})",
+            config.topic,
+            count - 1
+        )),
+    }
+}
+
+/// Checks a position that is given for a partition whose rows up to `checkpoint` are in the restored state.
+///
+/// # Errors
+/// If rows would be counted twice.
+pub(super) fn check_skip(
+    topic: &str,
+    partition: i32,
+    checkpoint: i64,
+    offset: i64,
+) -> Result<(), String> {
+    let place = format!("topic {topic}, partition {partition}");
+    if offset < checkpoint {
+        return Err(format!(
+            "{place}: the run is to begin at offset {offset}, but the restored state holds everything up to {checkpoint}, so \
+             what lies between would count twice. Begin without state (--restore none), from a checkpoint that has not read \
+             that far (--restore MANIFEST), or at {checkpoint} or later"
+        ));
+    }
+    if offset > checkpoint {
+        let records = offset - checkpoint;
+        tracing::warn!(
+            topic,
+            partition,
+            "{records} offsets are skipped, from {checkpoint} to {offset}, as the position says"
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -249,6 +299,33 @@ mod tests {
         let others = StartPosition::Offsets([(4, 12)].into());
         assert_eq!(decide(Begin::Fresh(&others)), Ok(10));
         assert_eq!(decide(Begin::FreshAt(17)), Ok(17));
+    }
+
+    #[test]
+    fn a_position_behind_the_restored_state_is_refused_and_one_beyond_it_skips() {
+        for offset in [12, 15] {
+            assert_eq!(check_skip("events", 3, 12, offset), Ok(()));
+        }
+        let error = check_skip("events", 3, 12, 11).unwrap_err();
+        assert!(
+            error.contains("partition 3") && error.contains("--restore none"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_offset_for_a_partition_that_is_not_there_is_refused() {
+        let config = |partition| KafkaSourceConfig {
+            brokers: "b:1".to_owned(),
+            topic: "events".to_owned(),
+            start: StartPosition::Offsets([(partition, 5)].into()),
+            group: None,
+            properties: Default::default(),
+        };
+        assert_eq!(check_named_partitions(&config(3), 4), Ok(()));
+        for partition in [4, -1] {
+            assert!(check_named_partitions(&config(partition), 4).is_err());
+        }
     }
 
     #[test]

@@ -68,6 +68,14 @@ impl Redis {
         hashes
     }
 
+    /// Deletes all hashes whose keys begin with `prefix`.
+    pub fn delete(&self, prefix: &str) {
+        let mut connection = self.connection();
+        for key in scan(&mut connection, prefix) {
+            cmd("DEL").arg(key).query::<()>(&mut connection).unwrap();
+        }
+    }
+
     /// Deletes everything: a server that lost its data.
     pub fn clear(&self) {
         cmd("FLUSHALL").query::<()>(&mut self.connection()).unwrap();

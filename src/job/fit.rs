@@ -1,0 +1,98 @@
+//! Whether a job file and the options of a run fit what the job starts from, and what follows from that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidewright_checkpoints::OperatorId;
+use tidewright_checkpoints::restore;
+use tidewright_checkpoints::store::CheckpointStore;
+use tidewright_jobs::job::SinkConfig;
+use tidewright_jobs::plan::{Plan, SinkInput, SinkPlan};
+
+use super::{Restore, RunError, RunOptions};
+use crate::dataflow;
+use crate::runtime::upgrade::{Operator, Upgrade};
+
+/// A job file that does not fit the checkpoint is refused before the job is taken from the process that may be running it.
+/// Whatever else is wrong with the checkpoint is told when it is loaded.
+pub fn check_fit(
+    store: &dyn CheckpointStore,
+    job: &str,
+    operators: &BTreeMap<String, Operator>,
+    options: &RunOptions,
+) -> Result<(), RunError> {
+    let head = || {
+        store
+            .head()
+            .ok()
+            .flatten()
+            .and_then(|(head, _)| head.manifest)
+    };
+    let name = match &options.restore {
+        Restore::Nothing => None,
+        Restore::Manifest(name) => Some(name.clone()),
+        Restore::Latest => head(),
+    };
+    let manifest = name.and_then(|name| restore::load_manifest(store, job, &name).ok());
+    match manifest {
+        None => Ok(()),
+        Some(manifest) => Upgrade::decide(operators, Some(&manifest), &options.allowed)
+            .map(drop)
+            .map_err(RunError::of),
+    }
+}
+
+/// What a source brings again must not be appended again.
+pub fn refuse_appended_again(plan: &Plan, derives_from_reread: &[bool]) -> Result<(), RunError> {
+    let again = |sink: &&SinkPlan| match sink.input {
+        SinkInput::Node(node) => derives_from_reread[node.0],
+        SinkInput::DeadLetters | SinkInput::Late => derives_from_reread.contains(&true),
+    };
+    let appends =
+        |sink: &&SinkPlan| matches!(sink.config, SinkConfig::Kafka(_) | SinkConfig::Files(_));
+    match plan.sinks.iter().filter(appends).find(again) {
+        None => Ok(()),
+        Some(sink) => Err(RunError::of(format!(
+            "sink {} only appends, and this run reads again what it was made of, so it would append rows that are there \
+             already. Accept them with --allow-duplicates, or run a shadow (--shadow)",
+            sink.name
+        ))),
+    }
+}
+
+/// The fingerprints of stateful operators, by the names under which their state is kept.
+pub fn fingerprints(
+    operators: &BTreeMap<String, Operator>,
+    upgrade: &Upgrade,
+) -> BTreeMap<OperatorId, u64> {
+    let operators = operators.iter();
+    operators
+        .map(|(name, operator)| (upgrade.id(name), operator.fingerprint))
+        .collect()
+}
+
+/// A sink that is new, or whose columns are, is sent its whole table.
+pub fn with_new_outboxes(
+    plan: &Plan,
+    mut resync: BTreeSet<String>,
+    upgrade: &Upgrade,
+) -> BTreeSet<String> {
+    let is_new = |sink: &&SinkPlan| {
+        let name = dataflow::outbox_name(&sink.name);
+        upgrade.new_outboxes.contains(&name)
+    };
+    let new = plan.sinks.iter().filter(is_new);
+    resync.extend(new.map(|sink| sink.name.clone()));
+    resync
+}
+
+/// Only what is in the restored state can be sent again.
+pub fn check_resync(plan: &Plan, sinks: &BTreeSet<String>, restored: bool) -> Result<(), RunError> {
+    dataflow::check_resync(plan, sinks).map_err(RunError::of)?;
+    if !sinks.is_empty() && !restored {
+        return Err(RunError::of(
+            "--resync sends again what the restored state holds, but this run starts from nothing: every row goes out anyway"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}

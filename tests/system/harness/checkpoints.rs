@@ -1,0 +1,67 @@
+//! What a job's checkpoint store tells of its progress.
+
+use std::sync::Arc;
+
+use tidewright_checkpoints::{
+    manifest::Manifest,
+    restore,
+    store::{self, CheckpointStore},
+};
+
+/// The store of one job.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    job: String,
+    store: Arc<dyn CheckpointStore>,
+}
+
+impl Checkpoints {
+    /// The store of a job below a URL.
+    pub fn of(url: &str, job: &str) -> Self {
+        Self {
+            job: job.to_owned(),
+            store: store::open(&store::job_url(url, job)).unwrap(),
+        }
+    }
+
+    /// The manifest that HEAD names; checkpoints must not be cleaned up meanwhile.
+    pub fn latest(&self) -> Option<Manifest> {
+        let (head, _) = self.store.head().unwrap()?;
+        Some(self.load(&head.manifest?))
+    }
+
+    /// How many records the last checkpoint has read, of all sources.
+    pub fn read(&self) -> i64 {
+        self.latest().as_ref().map_or(0, read_by)
+    }
+
+    /// The generation and the holder of HEAD.
+    pub fn claim(&self) -> (u64, String) {
+        let (head, _) = self.store.head().unwrap().unwrap();
+        (head.generation.0, head.holder)
+    }
+
+    /// All manifests in the store, oldest first, with the records that each has read.
+    pub fn all(&self) -> Vec<(String, i64)> {
+        let listed = self.store.list("manifests/").unwrap();
+        let mut found: Vec<_> = listed
+            .into_iter()
+            .map(|listed| {
+                let manifest = self.load(&listed.name);
+                (manifest.epoch, listed.name, read_by(&manifest))
+            })
+            .collect();
+        found.sort();
+        let found = found.into_iter();
+        found.map(|(_, name, read)| (name, read)).collect()
+    }
+
+    fn load(&self, name: &str) -> Manifest {
+        restore::load_manifest(&*self.store, &self.job, name).unwrap()
+    }
+}
+
+fn read_by(manifest: &Manifest) -> i64 {
+    let splits = manifest.sources.values().flat_map(|splits| splits.values());
+    splits.map(|split| split.offset).sum()
+}
