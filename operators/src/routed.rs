@@ -1,162 +1,204 @@
-//! The unit that travels between workers.
+//! Rows on their way to the worker that owns them.
+//!
+//! Timely moves [`Parcels`] typed between the threads of a process. Between processes they are bytes, made once by the
+//! sender and opened by the operator that takes the rows, which knows their columns: see [`wire`] for the form.
 
-use std::fmt;
-use std::sync::Arc;
+pub mod wire;
 
-use arrow::array::{ArrayRef, AsArray};
-use arrow::datatypes::DataType;
-use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
-use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use serde::de::Visitor;
-use serde::ser::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::OnceCell;
+use std::io::Write;
+
+use arrow::record_batch::RecordBatch;
+use timely::Accountable;
+use timely::bytes::arc::Bytes;
+use timely::container::{DrainContainer, PushInto, SizableContainer};
+use timely::dataflow::channels::ContainerBytes;
+
+use crate::codec::CodecError;
+use wire::WireSchema;
 
 /// Rows with the number that decides which worker gets them: `target % workers`.
-///
-/// Timely moves it typed between the threads of a process; between processes it is one Arrow IPC stream.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct RoutedBatch {
     /// What an exchange sends it by.
     pub target: u64,
     /// The rows, with their hidden columns.
-    #[serde(with = "ipc")]
     pub rows: RecordBatch,
 }
 
-mod ipc {
-    use super::*;
+/// A [`RoutedBatch`] inside an exchange: rows, or the bytes that came from another process.
+#[derive(Clone)]
+pub struct Parcel {
+    target: u64,
+    content: Content,
+}
 
-    pub fn serialize<S: Serializer>(rows: &RecordBatch, serializer: S) -> Result<S::Ok, S::Error> {
-        let bytes = encode(rows).map_err(S::Error::custom)?;
-        serializer.serialize_bytes(&bytes)
+#[derive(Clone)]
+enum Content {
+    Rows(RecordBatch),
+    Bytes(Bytes),
+    /// What came is not what was sent; told by [`Parcel::open`], because receiving cannot fail.
+    Damaged(&'static str),
+}
+
+impl Parcel {
+    /// What an exchange sends it by.
+    #[must_use]
+    pub fn target(&self) -> u64 {
+        self.target
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<RecordBatch, D::Error> {
-        deserializer.deserialize_bytes(IpcVisitor)
+    /// The rows.
+    ///
+    /// # Errors
+    /// If bytes from another process are damaged, or hold other columns than were agreed.
+    pub fn open(self, schema: &mut WireSchema) -> Result<RecordBatch, CodecError> {
+        match self.content {
+            Content::Rows(rows) => Ok(rows),
+            Content::Bytes(bytes) => schema.decode(&bytes),
+            Content::Damaged(how) => Err(CodecError::Malformed(how)),
+        }
     }
 }
 
-struct IpcVisitor;
-
-impl Visitor<'_> for IpcVisitor {
-    type Value = RecordBatch;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an Arrow IPC stream of one record batch")
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<RecordBatch, E> {
-        decode(bytes).map_err(E::custom)
+impl From<RoutedBatch> for Parcel {
+    fn from(batch: RoutedBatch) -> Self {
+        Self {
+            target: batch.target,
+            content: Content::Rows(batch.rows),
+        }
     }
 }
 
-fn encode(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let rows = compacted(rows)?;
-    let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema())?;
-    writer.write(&rows)?;
-    writer.into_inner()
+/// The container of parcels.
+#[derive(Clone, Default)]
+pub struct Parcels {
+    parcels: Vec<Parcel>,
+    /// The parcels as bytes: timely asks for their length first, then for themselves.
+    encoded: OnceCell<Vec<u8>>,
 }
 
-fn decode(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
-    StreamReader::try_new(bytes, None)?
-        .next()
-        .unwrap_or_else(|| Err(ArrowError::IpcError("a stream without a batch".to_owned())))
+impl Accountable for Parcels {
+    fn record_count(&self) -> i64 {
+        self.parcels.record_count()
+    }
 }
 
-/// View columns keep the whole buffers that they were cut from: what goes over the wire must not.
-fn compacted(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = rows
-        .columns()
-        .iter()
-        .map(|column| match column.data_type() {
-            DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
-            _ => column.clone(),
+impl DrainContainer for Parcels {
+    type Item<'a> = Parcel;
+    type DrainIter<'a> = std::vec::Drain<'a, Parcel>;
+
+    fn drain(&mut self) -> Self::DrainIter<'_> {
+        self.encoded.take();
+        self.parcels.drain(..)
+    }
+}
+
+impl SizableContainer for Parcels {
+    fn at_capacity(&self) -> bool {
+        self.parcels.at_capacity()
+    }
+
+    fn ensure_capacity(&mut self, stash: &mut Option<Self>) {
+        let mut spare = None;
+        if self.parcels.capacity() == 0 {
+            spare = stash.take().map(|stash| stash.parcels);
+        }
+        self.parcels.ensure_capacity(&mut spare);
+    }
+}
+
+impl<P: Into<Parcel>> PushInto<P> for Parcels {
+    fn push_into(&mut self, parcel: P) {
+        self.encoded.take();
+        self.parcels.push(parcel.into());
+    }
+}
+
+/// Bytes of checksum and count in front of the parcels.
+const HEADER: usize = 8;
+
+/// Checksum and number of parcels, 4 bytes each, then for each parcel the length of its bytes and its target, 8 bytes
+/// each, and its bytes; zeros up to a multiple of 8. Integers are little endian. The checksum is CRC-32C of all that
+/// follows it.
+impl ContainerBytes for Parcels {
+    fn from_bytes(bytes: Bytes) -> Self {
+        let parcels = split(bytes).unwrap_or_else(|how| {
+            vec![Parcel {
+                target: 0,
+                content: Content::Damaged(how),
+            }]
         });
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(rows.schema(), columns.collect(), &options)
+        Self {
+            parcels,
+            encoded: OnceCell::new(),
+        }
+    }
+
+    fn length_in_bytes(&self) -> usize {
+        self.encoded().len()
+    }
+
+    fn into_bytes<W: Write>(&self, writer: &mut W) {
+        // Timely writes into a buffer of the length that it was told. If a write failed nonetheless, the receiver
+        // would see the checksum fail.
+        let _ = writer.write_all(self.encoded());
+    }
+}
+
+impl Parcels {
+    fn encoded(&self) -> &[u8] {
+        self.encoded.get_or_init(|| join(&self.parcels))
+    }
+}
+
+fn join(parcels: &[Parcel]) -> Vec<u8> {
+    let mut into = vec![0; HEADER];
+    for parcel in parcels {
+        let start = into.len();
+        into.extend_from_slice(&[0; 8]);
+        into.extend_from_slice(&parcel.target.to_le_bytes());
+        let body = into.len();
+        match &parcel.content {
+            Content::Rows(rows) => wire::encode(rows, &mut into),
+            Content::Bytes(bytes) => into.extend_from_slice(bytes),
+            // Nothing is no rows' bytes, so it is as damaged for the next one.
+            Content::Damaged(_) => {}
+        }
+        let length = (into.len() - body) as u64;
+        into[start..start + 8].copy_from_slice(&length.to_le_bytes());
+    }
+    into.resize(into.len().next_multiple_of(8), 0);
+    into[4..HEADER].copy_from_slice(&(parcels.len() as u32).to_le_bytes());
+    let checksum = crc32c::crc32c(&into[4..]);
+    into[..4].copy_from_slice(&checksum.to_le_bytes());
+    into
+}
+
+fn split(mut bytes: Bytes) -> Result<Vec<Parcel>, &'static str> {
+    const CUT: &str = "parcels from another process end too early";
+    let (checksum, rest) = bytes.split_first_chunk::<4>().ok_or(CUT)?;
+    if crc32c::crc32c(rest) != u32::from_le_bytes(*checksum) {
+        return Err("the checksum of parcels from another process does not match");
+    }
+    let (count, _) = rest.split_first_chunk::<4>().ok_or(CUT)?;
+    let count = u32::from_le_bytes(*count);
+    let _ = bytes.extract_to(HEADER);
+    let mut parcels = Vec::new();
+    for _ in 0..count {
+        let (length, rest) = bytes.split_first_chunk::<8>().ok_or(CUT)?;
+        let (target, rest) = rest.split_first_chunk::<8>().ok_or(CUT)?;
+        let target = u64::from_le_bytes(*target);
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| CUT)?;
+        if length > rest.len() {
+            return Err(CUT);
+        }
+        let _ = bytes.extract_to(16);
+        let content = Content::Bytes(bytes.extract_to(length));
+        parcels.push(Parcel { target, content });
+    }
+    Ok(parcels)
 }
 
 #[cfg(test)]
-mod tests {
-    use arrow::array::{Decimal128Array, Int8Array, Int64Array, StringViewArray};
-    use arrow::datatypes::Schema;
-    use timely::bytes::arc::BytesMut;
-    use timely::dataflow::channels::ContainerBytes;
-
-    use super::*;
-
-    fn sample(rows: i64) -> RecordBatch {
-        let names =
-            (0..rows).map(|i| (i % 3 != 0).then(|| format!("a name longer than twelve bytes {i}")));
-        let columns: Vec<(&str, ArrayRef)> = vec![
-            ("name", Arc::new(names.collect::<StringViewArray>())),
-            ("count", Arc::new((0..rows).collect::<Int64Array>())),
-            (
-                "money",
-                Arc::new(
-                    (0..rows)
-                        .map(i128::from)
-                        .collect::<Decimal128Array>()
-                        .with_precision_and_scale(12, 2)
-                        .unwrap(),
-                ),
-            ),
-            (
-                "_diff",
-                Arc::new((0..rows).map(|_| 1).collect::<Int8Array>()),
-            ),
-        ];
-        RecordBatch::try_from_iter(columns).unwrap()
-    }
-
-    fn over_the_wire(batches: &Vec<RoutedBatch>) -> Vec<RoutedBatch> {
-        let mut bytes = Vec::new();
-        batches.into_bytes(&mut bytes);
-        assert_eq!(bytes.len(), batches.length_in_bytes());
-        Vec::from_bytes(BytesMut::from(bytes).freeze())
-    }
-
-    #[test]
-    fn batches_arrive_as_they_were_sent() {
-        let sent: Vec<_> = [0, 1, 200]
-            .map(|n| RoutedBatch {
-                target: n as u64,
-                rows: sample(n),
-            })
-            .into();
-        let received = over_the_wire(&sent);
-        for (sent, received) in sent.iter().zip(&received) {
-            assert_eq!((sent.target, &sent.rows), (received.target, &received.rows));
-        }
-        assert_eq!(sent.len(), received.len());
-    }
-
-    #[test]
-    fn a_batch_without_columns_keeps_its_row_count() {
-        let options = RecordBatchOptions::new().with_row_count(Some(7));
-        let rows =
-            RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
-        let received = over_the_wire(&vec![RoutedBatch { target: 1, rows }]);
-        assert_eq!(received[0].rows.num_rows(), 7);
-    }
-
-    #[test]
-    fn a_slice_does_not_carry_the_batch_it_was_cut_from() {
-        let slice = RoutedBatch {
-            target: 0,
-            rows: sample(10_000).slice(5_000, 2),
-        };
-        assert!(vec![slice].length_in_bytes() < 2_000);
-    }
-
-    #[test]
-    fn damaged_bytes_are_an_error() {
-        let bytes = encode(&sample(3)).unwrap();
-        assert!(decode(&bytes[..bytes.len() / 2]).is_err());
-        assert!(decode(&[]).is_err());
-    }
-}
+mod tests;

@@ -1,11 +1,13 @@
 //! From the plan's nodes to operators.
 
 use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
 use tidewright_checkpoints::ShardRange;
 use tidewright_jobs::plan::{JoinKind, Node, NodeId, Op, Plan, RelationKind, SourceKind};
 use tidewright_operators::differential;
 use tidewright_operators::route::Router;
-use tidewright_operators::routed::RoutedBatch;
+use tidewright_operators::routed::wire::WireSchema;
+use tidewright_operators::routed::{Parcels, RoutedBatch};
 use tidewright_operators::{DIFF, Operator};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -19,7 +21,7 @@ use super::specs::{self, made};
 use super::stateless::{self, Stage};
 use crate::runtime::clock;
 use crate::runtime::failure::fail;
-use crate::runtime::stateful::{Stateful, stateful};
+use crate::runtime::stateful::{Input, Stateful, stateful};
 
 pub(super) type Batches<'scope> = StreamVec<'scope, u64, RoutedBatch>;
 
@@ -33,8 +35,8 @@ pub struct Relation<'scope> {
 
 /// Who gets a row.
 pub enum Target<'a> {
-    /// The owner of its key: columns of a schema.
-    Key(&'a SchemaRef, &'a [usize]),
+    /// The owner of its key: these columns.
+    Key(&'a [usize]),
     /// One worker.
     Worker(u64),
 }
@@ -87,53 +89,61 @@ fn gains(diff: &arrow::array::ArrayRef) -> usize {
     })
 }
 
-/// Sends every row to the worker that owns it.
+/// Sends every row, with these visible columns, to the worker that owns it.
 pub fn route<'scope>(
     building: &Building<'scope, '_>,
     rows: Batches<'scope>,
+    schema: &SchemaRef,
     target: Target<'_>,
-) -> Batches<'scope> {
+) -> Input<'scope> {
     let workers = building.scope.peers();
     if workers == 1 {
-        return rows;
+        return Input::Here(rows);
     }
-    let mut router = match target {
-        Target::Worker(_) => None,
-        Target::Key(schema, key) => Some(
+    let wire = made("rows between workers", WireSchema::new(schema));
+    let mut targets = match target {
+        Target::Worker(worker) => Targets::One(worker),
+        Target::Key(key) => Targets::ByKey(
             Router::new(schema, key, workers)
                 .unwrap_or_else(|error| fail(&format!("cannot route by key: {error}"))),
         ),
     };
-    let fixed = if let Target::Worker(worker) = target {
-        worker
-    } else {
-        0
-    };
-    rows.unary::<CapacityContainerBuilder<Vec<RoutedBatch>>, _, _, _>(Pipeline, "Route", |_, _| {
-        move |input, output| {
-            input.for_each(|capability, batches| {
-                let mut session = output.session(&capability);
-                for batch in batches.drain(..) {
-                    let Some(router) = &mut router else {
-                        session.give(RoutedBatch {
-                            target: fixed,
-                            rows: batch.rows,
-                        });
-                        continue;
-                    };
-                    let parts = router
-                        .route(batch.rows)
-                        .unwrap_or_else(|error| fail(&format!("cannot route by key: {error}")));
-                    for (worker, rows) in parts {
-                        session.give(RoutedBatch {
-                            target: worker as u64,
-                            rows,
+    let parcels =
+        rows.unary::<CapacityContainerBuilder<Parcels>, _, _, _>(Pipeline, "Route", move |_, _| {
+            move |input, output| {
+                input.for_each(|capability, batches| {
+                    let mut session = output.session(&capability);
+                    for batch in batches.drain(..) {
+                        targets.split(batch.rows, |target, rows| {
+                            session.give(RoutedBatch { target, rows });
                         });
                     }
+                });
+            }
+        });
+    Input::Exchanged(parcels, wire)
+}
+
+/// Who gets the rows of a batch.
+enum Targets {
+    One(u64),
+    ByKey(Router),
+}
+
+impl Targets {
+    fn split(&mut self, rows: RecordBatch, mut give: impl FnMut(u64, RecordBatch)) {
+        match self {
+            Self::One(worker) => give(*worker, rows),
+            Self::ByKey(router) => {
+                let parts = router
+                    .route(rows)
+                    .unwrap_or_else(|error| fail(&format!("cannot route by key: {error}")));
+                for (worker, rows) in parts {
+                    give(worker as u64, rows);
                 }
-            });
+            }
         }
-    })
+    }
 }
 
 /// Builds one node.
@@ -268,26 +278,26 @@ impl<'scope> Builder<'_, 'scope, '_> {
             },
             SourceKind::Table { key, .. } => {
                 let operator = specs::upsert(&plan.name, &plan.schema, key);
-                let rows = route(self.building, rows, Target::Key(&plan.schema, key));
+                let rows = route(self.building, rows, &plan.schema, Target::Key(key));
                 self.durable(self.at, operator, vec![rows])
             }
         }
     }
 
     /// A table as an operator's state is made from it: all of it where that state is made again.
-    fn table(&self, input: NodeId, key: &[usize]) -> Batches<'scope> {
+    fn table(&self, input: NodeId, key: &[usize]) -> Input<'scope> {
         let context = self.building.context;
         let relation = &self.relations[input.0];
         let rows = match context.is_rebuilt(&state_name(&context.plan, self.node)) {
             true => from_state(self.building, relation),
             false => relation.live.clone(),
         };
-        route(self.building, rows, Target::Key(&self.schema(input), key))
+        route(self.building, rows, &self.schema(input), Target::Key(key))
     }
 
-    fn routed(&self, input: NodeId, key: &[usize]) -> Batches<'scope> {
+    fn routed(&self, input: NodeId, key: &[usize]) -> Input<'scope> {
         let rows = self.relations[input.0].live.clone();
-        route(self.building, rows, Target::Key(&self.schema(input), key))
+        route(self.building, rows, &self.schema(input), Target::Key(key))
     }
 
     /// A stateful operator of our own: in checkpoints, replays itself if need be.
@@ -295,7 +305,7 @@ impl<'scope> Builder<'_, 'scope, '_> {
         &mut self,
         clock_node: usize,
         mut operator: Box<dyn Operator>,
-        inputs: Vec<Batches<'scope>>,
+        inputs: Vec<Input<'scope>>,
     ) -> Relation<'scope> {
         let context = self.building.context;
         let name = state_name(&context.plan, self.node).unwrap_or_default();

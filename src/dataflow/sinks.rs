@@ -29,7 +29,7 @@ use crate::runtime::failure::fail;
 use crate::runtime::local::Local;
 use crate::runtime::outbox::KeyedOutbox;
 use crate::runtime::outbox_operator::{AppendOutboxOperator, KeyedOutboxOperator, append_schema};
-use crate::runtime::stateful::{Stateful, stateful};
+use crate::runtime::stateful::{self, Stateful};
 use crate::sink::SinkContext;
 use crate::sink::driver::{Driver, DriverOptions};
 use crate::sink::open::open;
@@ -184,8 +184,8 @@ fn keyed_outbox<'scope>(
     let single = context.place.processes > 1 && matches!(sink.config, SinkConfig::Embedded(_));
     let owner = if single { Owner::First } else { Owner::ByKey };
     let rows = match owner {
-        Owner::First => nodes::route(building, input.rows, Target::Worker(0)),
-        Owner::ByKey => nodes::route(building, input.rows, Target::Key(&input.schema, &input.key)),
+        Owner::First => nodes::route(building, input.rows, &input.schema, Target::Worker(0)),
+        Owner::ByKey => nodes::route(building, input.rows, &input.schema, Target::Key(&input.key)),
     };
     wrap(
         building,
@@ -247,7 +247,7 @@ fn append_outbox<'scope>(
     );
     let operator = operator.unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
     let owner = Owner::First;
-    let rows = nodes::route(building, input.rows, Target::Worker(0));
+    let rows = nodes::route(building, input.rows, &input.schema, Target::Worker(0));
     wrap(
         building,
         id,
@@ -275,7 +275,7 @@ fn wrap<'scope>(
     id: OperatorId,
     clock_node: usize,
     mut operator: Box<dyn Operator>,
-    rows: StreamVec<'scope, u64, RoutedBatch>,
+    rows: stateful::Input<'scope>,
     owner: Owner,
 ) {
     let shards = owner.shards(building.scope.index(), building.context.workers);
@@ -288,7 +288,7 @@ fn wrap<'scope>(
         snapshot_at: None,
         late: building.context.stats.late.clone(),
     };
-    let streams = stateful(
+    let streams = stateful::stateful(
         building.scope,
         how,
         operator,

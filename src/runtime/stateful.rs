@@ -6,6 +6,8 @@
 //!  ticks  ──pipeline──┘   wait until it is   ├── state sections (at markers)
 //!                         complete           └── snapshot, once, for derived regions
 //! ```
+//! A port whose rows are where they belong already has no exchange.
+//!
 //! An epoch is worked on when no input can bring more of it: its rows, then its watermark, then its checkpoint. Firing
 //! happens in bounded pieces, a piece per activation, under the held capability.
 
@@ -13,19 +15,31 @@ use std::collections::BTreeMap;
 
 use arrow::record_batch::RecordBatch;
 use tidewright_checkpoints::{OperatorId, ShardDelta};
-use tidewright_operators::routed::RoutedBatch;
+use tidewright_operators::routed::wire::WireSchema;
+use tidewright_operators::routed::{Parcel, Parcels, RoutedBatch};
 use tidewright_operators::{Clock, Fired, Operator, OperatorError, Output};
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::container::{CapacityContainerBuilder, DrainContainer};
+use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::{Scope, StreamVec};
+use timely::dataflow::{Scope, Stream, StreamVec};
 
 use super::control::Tick;
 use super::failure::fail;
 use super::mutant;
 use super::stats::Counter;
+
+/// What a stateful operator takes in.
+pub enum Input<'scope> {
+    /// Rows that are where they belong.
+    Here(StreamVec<'scope, u64, RoutedBatch>),
+    /// Rows that go to the workers that own them, and their visible columns.
+    Exchanged(Stream<'scope, u64, Parcels>, WireSchema),
+}
+
+/// Hands over what has arrived at a port: epochs and rows.
+type Port = Box<dyn FnMut(&mut dyn FnMut(u64, RecordBatch))>;
 
 /// The changes of one operator's state, on their way into a checkpoint.
 #[derive(Clone, Debug)]
@@ -80,20 +94,20 @@ struct Active {
     capabilities: Capabilities,
 }
 
-/// Puts an operator into the dataflow; `inputs` are already routed.
+/// Puts an operator into the dataflow.
 pub fn stateful<'scope>(
     scope: Scope<'scope, u64>,
     how: Stateful,
     mut operator: Box<dyn Operator>,
-    inputs: Vec<StreamVec<'scope, u64, RoutedBatch>>,
+    inputs: Vec<Input<'scope>>,
     ticks: StreamVec<'scope, u64, Tick>,
 ) -> StatefulStreams<'scope> {
     let mut builder = OperatorBuilder::new(how.id.to_string(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
     let ports = inputs.len();
-    let mut inputs: Vec<_> = inputs
+    let mut inputs: Vec<Port> = inputs
         .into_iter()
-        .map(|input| builder.new_input(input, Exchange::new(|batch: &RoutedBatch| batch.target)))
+        .map(|input| port(&mut builder, &how.id, input))
         .collect();
     let mut ticks = builder.new_input(ticks, Pipeline);
     let (rows, rows_stream) = builder.new_output();
@@ -125,13 +139,10 @@ pub fn stateful<'scope>(
                     .session(&capability)
                     .give_iterator(routed(&mut whole.rows));
             }
-            for (port, input) in inputs.iter_mut().enumerate() {
-                input.for_each(|capability, batches| {
-                    let Some(&time) = capability.least() else {
-                        return;
-                    };
+            for (port, take) in inputs.iter_mut().enumerate() {
+                take(&mut |time, rows| {
                     let waiting = waiting.entry(time).or_insert_with(|| Waiting::new(ports));
-                    waiting.ports[port].extend(batches.drain(..).map(|batch| batch.rows));
+                    waiting.ports[port].push(rows);
                 });
             }
             ticks.for_each(|capability, data| {
@@ -235,6 +246,48 @@ pub fn stateful<'scope>(
         late: late_stream,
         sections: sections_stream,
         snapshot: snapshot_stream,
+    }
+}
+
+/// Gives the operator an input.
+fn port<'scope>(
+    builder: &mut OperatorBuilder<'scope, u64>,
+    id: &OperatorId,
+    input: Input<'scope>,
+) -> Port {
+    match input {
+        Input::Here(rows) => {
+            let mut input = builder.new_input(rows, Pipeline);
+            Box::new(move |take| {
+                input.for_each(|capability, batches| {
+                    let Some(&time) = capability.least() else {
+                        return;
+                    };
+                    batches.drain(..).for_each(|batch| take(time, batch.rows));
+                });
+            })
+        }
+        Input::Exchanged(parcels, mut schema) => {
+            let by_target =
+                ExchangeCore::<CapacityContainerBuilder<Parcels>, _>::new(Parcel::target);
+            let mut input = builder.new_input(parcels, by_target);
+            let id = id.clone();
+            Box::new(move |take| {
+                input.for_each(|capability, parcels| {
+                    let Some(&time) = capability.least() else {
+                        return;
+                    };
+                    for parcel in DrainContainer::drain(parcels) {
+                        let rows = parcel.open(&mut schema).unwrap_or_else(|error| {
+                            fail(&format!(
+                                "operator {id} cannot read rows from another process: {error}"
+                            ))
+                        });
+                        take(time, rows);
+                    }
+                });
+            })
+        }
     }
 }
 
