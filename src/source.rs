@@ -8,6 +8,7 @@ pub mod datagen;
 pub mod files;
 pub mod kafka;
 mod open;
+mod partitioner;
 #[cfg(test)]
 mod testing;
 pub mod watermark;

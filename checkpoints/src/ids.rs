@@ -24,6 +24,9 @@ pub struct Generation(pub u64);
 pub const SHARDS: u16 = 1024;
 
 /// One of the [`SHARDS`] parts of the key space.
+///
+/// The shard of a key is made from its hash, so that any worker can tell it. Only operators whose keys live where a
+/// source's split is read number their shards by that split ([`Shard::of_split`]).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -44,7 +47,22 @@ impl Shard {
         Self((hash >> 54) as u16)
     }
 
-    /// The worker that owns this shard among `workers`.
+    /// The shard of all keys that come from a split of a source; `None` from the 1,024th split on.
+    #[must_use]
+    pub fn of_split(split: u32) -> Option<Self> {
+        u16::try_from(split)
+            .ok()
+            .filter(|split| *split < SHARDS)
+            .map(Self)
+    }
+
+    /// The hash of a key, put into this shard: [`Shard::of_hash`] of the result is this shard.
+    #[must_use]
+    pub fn place(self, hash: u64) -> u64 {
+        (hash & (u64::MAX >> 10)) | (u64::from(self.0) << 54)
+    }
+
+    /// The worker that owns this shard of hashed keys among `workers`.
     #[must_use]
     pub fn owner(self, workers: usize) -> usize {
         usize::from(self.0) * workers / usize::from(SHARDS)
@@ -77,5 +95,28 @@ impl fmt::Display for Generation {
 impl fmt::Display for OperatorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placed_hash_is_of_its_shard_and_keeps_its_other_bits() {
+        for shard in [0, 1, 7, 1_023].map(Shard) {
+            for hash in [0, 1, u64::MAX, key_hash(b"u0000042")] {
+                let placed = shard.place(hash);
+                assert_eq!(Shard::of_hash(placed), shard);
+                assert_eq!(placed << 10, hash << 10);
+            }
+        }
+    }
+
+    #[test]
+    fn splits_have_shards_as_far_as_there_are_any() {
+        assert_eq!(Shard::of_split(1_023), Some(Shard(1_023)));
+        assert_eq!(Shard::of_split(1_024), None);
+        assert_eq!(Shard::of_split(70_000), None);
     }
 }

@@ -37,6 +37,8 @@ struct SourceNote<'c> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event_time: Option<TimeNote<'c>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    partitioned_by: Option<&'c str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
 }
 
@@ -76,6 +78,9 @@ struct OperatorNote<'c> {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
+    /// The source with whose partitions the operator's rows and state stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_local: Option<&'c str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +136,9 @@ impl<'c> Explanation<'c> {
         for source in &self.sources {
             writeln!(out, "\nsource {}: {}", source.name, source.relation)?;
             writeln!(out, "  from {} {}", source.connector, source.target)?;
+            if let Some(column) = source.partitioned_by {
+                writeln!(out, "  partitioned by {column}, which is checked")?;
+            }
             if let Some(time) = &source.event_time {
                 let bound = DurationMs(u64::try_from(time.out_of_orderness_ms).unwrap_or(0));
                 write!(
@@ -156,6 +164,12 @@ impl<'c> Explanation<'c> {
                 writeln!(out, "  {} <- {inputs}: {}", operator.name, operator.detail)?;
                 if let Some(state) = operator.state {
                     writeln!(out, "    state: {state}")?;
+                }
+                if let Some(source) = operator.partition_local {
+                    writeln!(
+                        out,
+                        "    partition-local: no exchange, rows and state stay with the partitions of {source}"
+                    )?;
                 }
             }
         }
@@ -231,6 +245,9 @@ fn source<'c>(plan: &'c Plan, source: &'c crate::plan::SourcePlan) -> SourceNote
         target,
         relation: relation(&plan.nodes[source.node.0]),
         event_time,
+        partitioned_by: source
+            .partitioned_by()
+            .map(|column| source.schema.field(column).name().as_str()),
         state: is_table.then_some("own keyed state: the latest row of every key"),
     }
 }
@@ -263,6 +280,9 @@ fn operator_note<'c>(plan: &'c Plan, node: &'c Node) -> OperatorNote<'c> {
             .collect(),
         detail,
         state,
+        partition_local: plan
+            .partition_local(node)
+            .map(|source| plan.sources[source].name.as_str()),
     }
 }
 

@@ -42,6 +42,12 @@ pub struct KafkaSourceConfig {
     /// Consumer group that offsets are reported to, after the checkpoint that covers them. Default: the job's name.
     #[serde(default)]
     pub group: Option<String>,
+    /// The column that is the key of every record, where the topic is partitioned by it with Kafka's default partitioner
+    /// (murmur2 of the key's bytes). Windows grouped by this column are then computed where their partition is read,
+    /// without an exchange between workers. Every record is checked: one in another partition than its key's goes to the
+    /// dead letters.
+    #[serde(default)]
+    pub partitioned_by: Option<String>,
     /// Further client settings, by librdkafka's names (TLS, SASL, buffer sizes).
     #[serde(default)]
     pub properties: KafkaProperties,
@@ -245,6 +251,7 @@ impl fmt::Debug for KafkaSourceConfig {
             .field("topic", &self.topic)
             .field("start", &self.start)
             .field("group", &self.group)
+            .field("partitioned_by", &self.partitioned_by)
             .field("properties", &self.properties.keys())
             .finish()
     }

@@ -8,6 +8,8 @@
 //! Aggregates, lookups and joins refer to columns only by position: whatever they need is computed by a
 //! projection in front of them, so that nothing else crosses an exchange.
 
+pub mod locality;
+
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;

@@ -20,6 +20,7 @@ pub(crate) use self::mapper::Mapper;
 pub(crate) use self::types::declared_type;
 use crate::{
     job::SourceConfig,
+    plan::locality::partition_column,
     plan::{EventTime, Node, NodeId, Op, RelationKind, SourceKind, SourcePlan},
 };
 
@@ -66,7 +67,11 @@ impl SourceDeclaration {
     /// The columns that are decoded whether used or not.
     pub fn needed_columns(&self) -> BTreeSet<usize> {
         match &self.kind {
-            SourceKind::Stream { event_time } => event_time.iter().map(|e| e.column).collect(),
+            SourceKind::Stream { event_time } => {
+                let time = event_time.iter().map(|e| e.column);
+                time.chain(partition_column(&self.config, &self.schema))
+                    .collect()
+            }
             SourceKind::Table { key, event_time } => {
                 key.iter().chain(event_time).copied().collect()
             }

@@ -693,3 +693,27 @@ fn an_error_is_shown_with_its_line_and_a_caret() {
         "error: unknown key `suorces`\n --> job.yaml:2:1\n  |\n2 | suorces: {}\n  | ^\n  = help: did you mean `sources`?\n\n1 error"
     );
 }
+
+#[test]
+fn what_a_topic_is_partitioned_by_must_be_a_text_column_of_a_stream() {
+    let source = |rest: &str, by: &str| {
+        format!(
+            "name: shop\nsources:\n  events:\n    kafka: {{ brokers: b, topic: t, partitioned_by: {by} }}\n    schema: {{ user_id: string, pieces: bigint, ts: timestamp_ms }}\n    {rest}\nsinks:\n  out: {{ from: events, stdout: {{}} }}\n"
+        )
+    };
+    let time = "event_time: { column: ts, out_of_orderness: 5s }";
+    assert!(compile("job.yaml", &source(time, "user_id"), &[], &|_| None).is_ok());
+    let mut cases = Cases::default();
+    cases.file(
+        &source(time, "user"),
+        "4:52 `user` .. does not have .. user_id",
+    );
+    cases.file(
+        &source(time, "pieces"),
+        "4:52 `pieces` .. not a string .. type string",
+    );
+    cases.file(
+        &source("primary_key: [user_id]", "user_id"),
+        "4:52 for streams .. leave it out",
+    );
+}

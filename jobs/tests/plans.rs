@@ -253,6 +253,101 @@ fn first_and_last_need_positions_of_their_source_only() {
     );
 }
 
+/// Views over `events` with another first source; which of their windows are partition-local.
+fn local_windows(source: &str, views: &[&str]) -> Vec<(String, Option<usize>)> {
+    let mut text = format!("name: shop\nsources:\n  events: {source}\n  more: {source}\nviews:\n",);
+    for (number, sql) in views.iter().enumerate() {
+        text.push_str(&format!("  v{number}: |\n    {sql}\n"));
+    }
+    let job = compile("job.yaml", &text, &[], &|_| None).unwrap();
+    let windows = job
+        .plan
+        .nodes
+        .iter()
+        .filter(|node| matches!(node.op, Op::Window(_) | Op::Rolling(_)));
+    let windows = windows.map(|node| (node.name.clone(), job.plan.partition_local(node)));
+    windows.collect()
+}
+
+#[test]
+fn windows_grouped_by_what_their_topic_is_partitioned_by_are_partition_local() {
+    let source = r#"{ kafka: { brokers: "b:9092", topic: t, partitioned_by: user_id }, schema: { user_id: string, type: string, ts: timestamp_ms }, event_time: { column: ts, out_of_orderness: 5s } }"#;
+    let minute = "INTERVAL '1 minute'";
+    let local = [
+        format!(
+            "SELECT user_id, window_start, count(*) AS n FROM tumble(events, {minute}) GROUP BY user_id, window_start"
+        ),
+        format!(
+            "SELECT type, user_id, window_start, count(*) AS n FROM tumble(events, {minute}) WHERE type <> 'a' GROUP BY user_id, type, window_start"
+        ),
+        format!(
+            "SELECT user_id, max(length(type)) AS n FROM rolling(more, {minute}, {minute}) GROUP BY user_id"
+        ),
+        format!(
+            "SELECT u, count(*) AS n FROM rolling((SELECT user_id AS u, ts FROM events WHERE type = 'a'), {minute}, {minute}) GROUP BY u"
+        ),
+    ];
+    let exchanged = [
+        format!(
+            "SELECT type, window_start, count(*) AS n FROM tumble(events, {minute}) GROUP BY type, window_start"
+        ),
+        format!(
+            "SELECT upper(user_id) AS u, count(*) AS n FROM rolling(events, {minute}, {minute}) GROUP BY upper(user_id)"
+        ),
+        format!(
+            "SELECT user_id, count(*) AS n FROM rolling((SELECT type AS user_id, ts FROM events), {minute}, {minute}) GROUP BY user_id"
+        ),
+        format!(
+            "SELECT user_id, count(*) AS n FROM rolling((SELECT user_id, ts FROM events UNION ALL SELECT user_id, ts FROM more), {minute}, {minute}) GROUP BY user_id"
+        ),
+    ];
+    let views: Vec<&str> = local.iter().chain(&exchanged).map(String::as_str).collect();
+    let found: Vec<_> = local_windows(source, &views)
+        .into_iter()
+        .map(|(_, local)| local)
+        .collect();
+    let (events, more) = (Some(0), Some(1));
+    assert_eq!(
+        found,
+        [events, events, more, events, None, None, None, None]
+    );
+    let without = source.replace(", partitioned_by: user_id", "");
+    assert!(
+        local_windows(&without, &views)
+            .iter()
+            .all(|(_, local)| local.is_none())
+    );
+}
+
+#[test]
+fn validate_shows_what_is_partition_local() {
+    let text = r#"name: shop
+sources:
+  events:
+    kafka: { brokers: "b:9092", topic: t, partitioned_by: user_id }
+    schema: { user_id: string, ts: timestamp_ms }
+    event_time: { column: ts, out_of_orderness: 5s }
+views:
+  v: |
+    SELECT user_id, count(*) AS n FROM rolling(events, INTERVAL '1 day', INTERVAL '1 hour') GROUP BY user_id
+"#;
+    let job = compile("job.yaml", text, &[], &|_| None).unwrap();
+    let shown = explain(&job);
+    assert!(shown.contains("partitioned by user_id"), "{shown}");
+    assert!(
+        shown.contains(
+            "partition-local: no exchange, rows and state stay with the partitions of events"
+        ),
+        "{shown}"
+    );
+    let json = explain_json(&job);
+    assert_eq!(json["sources"][0]["partitioned_by"], "user_id");
+    assert_eq!(
+        json["views"][0]["operators"][0]["partition_local"],
+        "events"
+    );
+}
+
 #[test]
 fn only_used_columns_are_decoded() {
     let job = view_of("SELECT user_id FROM events WHERE quantity > 1");

@@ -14,11 +14,13 @@
 //! The shard is made of a hash of these bytes, so the form carries no version of its own: it changes only together
 //! with the format of state files.
 
-use arrow::array::{Array, ArrayRef, StringViewArray};
-use arrow::datatypes::{DataType, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, StringViewArray};
+use arrow::datatypes::{DataType, Schema, UInt32Type};
 use arrow::record_batch::RecordBatch;
+use tidewright_checkpoints::Shard;
 use tidewright_checkpoints::ids::key_hash;
 
+use crate::batch::SPLIT;
 use crate::codec::CodecError;
 use crate::codec::bytes::{Reader, write_unsigned};
 use crate::codec::column::{Column, ColumnBuilder, ColumnType};
@@ -192,6 +194,24 @@ impl EncodedKeys {
     pub fn key(&self, row: usize) -> &[u8] {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
         &self.bytes[start..self.ends[row]]
+    }
+
+    /// Puts every key into the shard of the split that its row came from: for operators whose keys live there.
+    ///
+    /// # Errors
+    /// [`CodecError::Malformed`] if the rows do not tell their split, or it has no shard.
+    pub fn place_in_splits(&mut self, rows: &RecordBatch) -> Result<(), CodecError> {
+        let splits = rows.column_by_name(SPLIT);
+        let splits = splits
+            .and_then(|column| column.as_primitive_opt::<UInt32Type>())
+            .ok_or(CodecError::Malformed("rows that do not tell their split"))?;
+        for (hash, split) in self.hashes.iter_mut().zip(splits.values()) {
+            let shard = Shard::of_split(*split);
+            *hash = shard
+                .ok_or(CodecError::Malformed("a split that has no shard"))?
+                .place(*hash);
+        }
+        Ok(())
     }
 
     /// The hashes of the keys, as [`key_hash`] makes them, in row order.

@@ -77,6 +77,8 @@ pub struct Rolling {
     schema: SchemaRef,
     tiles: KeyedState<Accumulators>,
     totals: Totals,
+    /// Keys live with the split that their rows come from.
+    partition_local: bool,
     // Scratch, kept for its memory.
     keys: EncodedKeys,
     starts: Vec<i64>,
@@ -109,6 +111,7 @@ impl Rolling {
             totals: Totals::new(make()?, make()?),
             schema: Arc::new(Schema::new(fields)),
             visible: input.fields().len(),
+            partition_local: false,
             keys: EncodedKeys::default(),
             starts: Vec::new(),
             entries: Vec::new(),
@@ -116,6 +119,17 @@ impl Rolling {
             spec,
             name,
         })
+    }
+
+    /// The same, for rows that stay on the worker which reads their split: all rows of a key come from one split, and
+    /// the state of the key is kept with that split's.
+    #[must_use]
+    pub fn partition_local(self) -> Self {
+        Self {
+            tiles: self.tiles.in_splits(),
+            partition_local: true,
+            ..self
+        }
     }
 
     fn working(&self, error: CodecError) -> OperatorError {
@@ -132,6 +146,10 @@ impl Rolling {
         let input = self.input(rows)?;
         let encoded = self.codec.encode_batch(rows, &mut self.keys);
         encoded.map_err(|error| error.working(&self.name))?;
+        if self.partition_local {
+            let placed = self.keys.place_in_splits(rows);
+            placed.map_err(|error| error.working(&self.name))?;
+        }
         self.starts.clear();
         let starts = input.times.iter().map(|time| self.spec.tile(*time));
         self.starts.extend(starts);

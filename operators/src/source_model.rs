@@ -14,7 +14,7 @@ use arrow::datatypes::{
 };
 use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
-use tidewright_checkpoints::{Epoch, ShardDelta};
+use tidewright_checkpoints::{Epoch, Shard, ShardDelta};
 
 use crate::accumulate::{Aggregate, AggregateFunction};
 use crate::batch::{OFFSET, SPLIT, WATERMARK};
@@ -306,12 +306,78 @@ pub(crate) struct Emitted {
     pub(crate) snapshot: Option<Vec<RecordBatch>>,
 }
 
+/// Where rows go, and the state that is made of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Placement {
+    /// To the owner of their key.
+    ByKey,
+    /// Nowhere: they stay with the worker that reads their split.
+    BySplit,
+}
+
+impl Placement {
+    fn parts(self, rows: &[Row], workers: usize) -> Vec<(usize, RecordBatch)> {
+        if self == Self::ByKey {
+            let mut router = Router::new(&schema(), &[KEY], workers).unwrap();
+            return router.route(batch(rows)).unwrap();
+        }
+        let of_worker = |worker: usize| {
+            let rows = rows
+                .iter()
+                .filter(|row| row.split as usize % workers == worker);
+            (worker, batch(&rows.cloned().collect::<Vec<_>>()))
+        };
+        let parts = (0..workers).map(of_worker);
+        parts.filter(|(_, part)| part.num_rows() > 0).collect()
+    }
+
+    fn owner(self, shard: Shard, workers: usize) -> usize {
+        match self {
+            Self::ByKey => shard.owner(workers),
+            Self::BySplit => usize::from(shard.0) % workers,
+        }
+    }
+}
+
 /// Drives operators as the runtime does: rows go to the owner of their key; at a checkpoint the deltas of all workers are
 /// kept; at a restart they make up another number of workers.
 pub(crate) fn drive<O: Operator>(
     make: impl Fn() -> O,
     epochs: &[EpochRows],
     largest_event_time: i64,
+) -> Vec<Emitted> {
+    drive_placed(make, epochs, largest_event_time, Placement::ByKey)
+}
+
+/// The same for operators whose rows stay where they are read.
+pub(crate) fn drive_partition_local<O: Operator>(
+    make: impl Fn() -> O,
+    epochs: &[EpochRows],
+    largest_event_time: i64,
+) -> Vec<Emitted> {
+    drive_placed(make, epochs, largest_event_time, Placement::BySplit)
+}
+
+/// The same rows, but no key is in two splits.
+pub(crate) fn partitioned_by_key(mut epochs: Vec<EpochRows>) -> Vec<EpochRows> {
+    for row in epochs
+        .iter_mut()
+        .flat_map(|epoch| epoch.batches.iter_mut().flatten())
+    {
+        row.key = Some(format!(
+            "{}{}",
+            row.split,
+            row.key.as_deref().unwrap_or_default()
+        ));
+    }
+    epochs
+}
+
+fn drive_placed<O: Operator>(
+    make: impl Fn() -> O,
+    epochs: &[EpochRows],
+    largest_event_time: i64,
+    placement: Placement,
 ) -> Vec<Emitted> {
     let mut log: Vec<ShardDelta> = vec![];
     let mut workers = vec![make()];
@@ -332,9 +398,8 @@ pub(crate) fn drive<O: Operator>(
         };
         before = clock.watermark;
         let mut output = Output::default();
-        let mut router = Router::new(&schema(), &[KEY], workers.len()).unwrap();
         for rows in &epoch.batches {
-            for (worker, part) in router.route(batch(rows)).unwrap() {
+            for (worker, part) in placement.parts(rows, workers.len()) {
                 workers[worker].apply(0, part, &clock, &mut output).unwrap();
             }
         }
@@ -346,7 +411,7 @@ pub(crate) fn drive<O: Operator>(
         }
         let mut snapshot = None;
         if let Cut::Restart(count) = epoch.end {
-            workers = restore(&make, &log, count);
+            workers = restore(&make, &log, count, placement);
             let mut output = Output::default();
             workers
                 .iter()
@@ -362,12 +427,17 @@ pub(crate) fn drive<O: Operator>(
     emitted
 }
 
-fn restore<O: Operator>(make: &impl Fn() -> O, log: &[ShardDelta], count: usize) -> Vec<O> {
+fn restore<O: Operator>(
+    make: &impl Fn() -> O,
+    log: &[ShardDelta],
+    count: usize,
+    placement: Placement,
+) -> Vec<O> {
     let workers = (0..count).map(|worker| {
         let mut operator = make();
         for delta in log
             .iter()
-            .filter(|delta| delta.shard.owner(count) == worker)
+            .filter(|delta| placement.owner(delta.shard, count) == worker)
         {
             operator.restore(delta.clone()).unwrap();
         }

@@ -54,6 +54,8 @@ pub struct KeyedState<C> {
     lists: Lists,
     columns: C,
     changes: Changes,
+    /// Keys are in the shards of the splits that they come from, not in those of their hashes.
+    in_splits: bool,
     /// Between the first [`restore`](Self::restore) and [`restored`](Self::restored), entries are listed by shard too.
     restoring: bool,
 }
@@ -69,7 +71,18 @@ impl<C: Columns> KeyedState<C> {
             lists: Lists::default(),
             columns,
             changes: Changes::default(),
+            in_splits: false,
             restoring: false,
+        }
+    }
+
+    /// The same, but for keys that live with the splits of a source: hashes are those that
+    /// [`EncodedKeys::place_in_splits`] made.
+    #[must_use]
+    pub fn in_splits(self) -> Self {
+        Self {
+            in_splits: true,
+            ..self
         }
     }
 

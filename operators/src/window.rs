@@ -114,6 +114,8 @@ pub struct Window {
     state: KeyedState<Accumulators>,
     /// Of windows with allowed lateness.
     revisions: Option<Revisions>,
+    /// Keys live with the split that their rows come from.
+    partition_local: bool,
     // Scratch, kept for its memory.
     keys: EncodedKeys,
     panes: Vec<i64>,
@@ -143,12 +145,24 @@ impl Window {
             visible: input.fields().len(),
             revisions: (spec.lateness_ms > 0).then(|| Revisions::of(&result)),
             schema: result,
+            partition_local: false,
             keys: EncodedKeys::default(),
             panes: Vec::new(),
             entries: Vec::new(),
             spec,
             name,
         })
+    }
+
+    /// The same, for rows that stay on the worker which reads their split: all rows of a key come from one split, and
+    /// the state of the key is kept with that split's.
+    #[must_use]
+    pub fn partition_local(self) -> Self {
+        Self {
+            state: self.state.in_splits(),
+            partition_local: true,
+            ..self
+        }
     }
 
     fn working(&self, error: CodecError) -> OperatorError {
@@ -165,6 +179,10 @@ impl Window {
         let input = self.input(rows)?;
         let encoded = self.codec.encode_batch(rows, &mut self.keys);
         encoded.map_err(|error| error.working(&self.name))?;
+        if self.partition_local {
+            let placed = self.keys.place_in_splits(rows);
+            placed.map_err(|error| error.working(&self.name))?;
+        }
         self.panes.clear();
         let panes = input.times.iter().map(|time| self.spec.pane(*time));
         self.panes.extend(panes);

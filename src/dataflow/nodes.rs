@@ -180,15 +180,16 @@ impl<'scope> Builder<'_, 'scope, '_> {
             }
             Op::Window(window) => {
                 let schema = self.schema(window.input);
-                let key = specs::window_key(window);
-                let rows = self.routed(window.input, &key);
-                let operator = specs::window(&node.name, window, &schema, &node.schema);
+                let rows = self.grouped(window.input, &specs::window_key(window));
+                let local = self.partition_local().is_some();
+                let operator = specs::window(&node.name, window, &schema, &node.schema, local);
                 self.durable(window.input.0, operator, vec![rows])
             }
             Op::Rolling(rolling) => {
                 let schema = self.schema(rolling.input);
-                let rows = self.routed(rolling.input, &rolling.keys);
-                let operator = specs::rolling(&node.name, rolling, &schema, &node.schema);
+                let rows = self.grouped(rolling.input, &rolling.keys);
+                let local = self.partition_local().is_some();
+                let operator = specs::rolling(&node.name, rolling, &schema, &node.schema, local);
                 self.durable(rolling.input.0, operator, vec![rows])
             }
             Op::Lookup {
@@ -300,6 +301,19 @@ impl<'scope> Builder<'_, 'scope, '_> {
         route(self.building, rows, &self.schema(input), Target::Key(key))
     }
 
+    /// The source with whose splits the node keeps its rows and keys, if it does.
+    fn partition_local(&self) -> Option<usize> {
+        self.building.context.plan.partition_local(self.node)
+    }
+
+    /// Rows on the worker that has their group: that of its key, or the one that reads its partition, where they are.
+    fn grouped(&self, input: NodeId, key: &[usize]) -> Input<'scope> {
+        match self.partition_local() {
+            Some(_) => Input::Here(self.relations[input.0].live.clone()),
+            None => self.routed(input, key),
+        }
+    }
+
     /// A stateful operator of our own: in checkpoints, replays itself if need be.
     fn durable(
         &mut self,
@@ -310,8 +324,12 @@ impl<'scope> Builder<'_, 'scope, '_> {
         let context = self.building.context;
         let name = state_name(&context.plan, self.node).unwrap_or_default();
         let id = context.upgrade.id(&name);
-        let shards = ShardRange::owned_by(self.building.scope.index(), context.workers);
-        context.restore_operator(&id, &mut *operator, shards);
+        let worker = self.building.scope.index();
+        let shards = match self.partition_local() {
+            Some(source) => context.shards_of_splits(worker, source),
+            None => vec![ShardRange::owned_by(worker, context.workers)],
+        };
+        context.restore_operator(&id, &mut *operator, &shards);
         let how = Stateful {
             id,
             clock_node,
@@ -417,6 +435,10 @@ fn role(plan: &Plan, node: &Node) -> Option<&'static str> {
 /// A hash of everything that gives a node's state its meaning: what it does, and its own and its inputs' columns.
 pub fn fingerprint(plan: &Plan, node: &Node) -> u64 {
     let mut text = format!("{} {:?}", shape(plan, &node.op), columns(&node.schema));
+    if let Some(source) = plan.partition_local(node) {
+        // Its shards are those of splits.
+        text.push_str(&format!(" partition-local {}", plan.sources[source].name));
+    }
     for input in clock::inputs(&node.op) {
         text.push_str(&format!(" {:?}", columns(&plan.nodes[input].schema)));
     }

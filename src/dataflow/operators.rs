@@ -81,7 +81,14 @@ fn form(plan: &Plan, node: &Node) -> OperatorForm {
             }
             SourceKind::Stream { .. } => String::new(),
         },
-        _ => describe_operator(plan, node),
+        _ => match plan.partition_local(node) {
+            Some(source) => {
+                let source = &plan.sources[source].name;
+                let does = describe_operator(plan, node);
+                format!("{does}, with the partitions of {source}")
+            }
+            None => describe_operator(plan, node),
+        },
     };
     let inputs = clock::inputs(&node.op).into_iter();
     OperatorForm {

@@ -281,7 +281,7 @@ fn wrap<'scope>(
     let shards = owner.shards(building.scope.index(), building.context.workers);
     building
         .context
-        .restore_operator(&id, &mut *operator, shards);
+        .restore_operator(&id, &mut *operator, &[shards]);
     let how = Stateful {
         id,
         clock_node,

@@ -33,6 +33,7 @@ pub fn window(
     op: &WindowOp,
     input: &SchemaRef,
     result: &SchemaRef,
+    partition_local: bool,
 ) -> Box<dyn Operator> {
     let group = |group: &GroupColumn| match group {
         GroupColumn::Input(column) => window::GroupColumn::Input(*column),
@@ -46,10 +47,15 @@ pub fn window(
         groups: op.groups.iter().map(group).collect(),
         aggregates: op.aggregates.iter().map(aggregate).collect(),
     };
-    Box::new(made(
+    let window = made(
         name,
         Window::new(name.to_owned(), input, result.clone(), spec),
-    ))
+    );
+    Box::new(if partition_local {
+        window.partition_local()
+    } else {
+        window
+    })
 }
 
 /// Rolling windows.
@@ -58,6 +64,7 @@ pub fn rolling(
     op: &RollingOp,
     input: &SchemaRef,
     result: &SchemaRef,
+    partition_local: bool,
 ) -> Box<dyn Operator> {
     let spec = RollingSpec {
         time: op.time,
@@ -66,10 +73,12 @@ pub fn rolling(
         keys: op.keys.clone(),
         aggregates: op.aggregates.iter().map(aggregate).collect(),
     };
-    Box::new(made(
-        name,
-        Rolling::new(name.to_owned(), input, result, spec),
-    ))
+    let rolling = made(name, Rolling::new(name.to_owned(), input, result, spec));
+    Box::new(if partition_local {
+        rolling.partition_local()
+    } else {
+        rolling
+    })
 }
 
 fn aggregate(aggregate: &plan::Aggregate) -> Aggregate {

@@ -73,6 +73,21 @@ impl Text {
         Ok(())
     }
 
+    #[inline]
+    fn with_last<R>(&self, show: impl FnOnce(&str) -> R) -> Option<R> {
+        let view = self.views.last()?;
+        let length = *view as u32 as usize;
+        let inline = view.to_le_bytes();
+        let bytes = if length <= 12 {
+            &inline[4..4 + length]
+        } else {
+            // The offset is the last of the view's four numbers.
+            let offset = (*view >> 96) as usize;
+            self.bytes.get(offset..offset + length)?
+        };
+        std::str::from_utf8(bytes).ok().map(show)
+    }
+
     fn finish(&mut self, nulls: Option<NullBuffer>) -> ArrayRef {
         let capacity = self.views.len();
         let views = std::mem::replace(&mut self.views, Vec::with_capacity(capacity));
@@ -284,6 +299,15 @@ impl Column {
             Values::Int64(values) | Values::Timestamp(values) if !self.last_is_null() => {
                 values.last().copied()
             }
+            _ => None,
+        }
+    }
+
+    /// Shows the last row's value, if it is a text.
+    #[inline]
+    pub(super) fn with_last_text<R>(&self, show: impl FnOnce(&str) -> R) -> Option<R> {
+        match &self.values {
+            Values::Text(text) if !self.last_is_null() => text.with_last(show),
             _ => None,
         }
     }

@@ -164,6 +164,12 @@ impl Decoder {
         self.columns[column].last_i64()
     }
 
+    /// Shows the last row's value of a text column; `None` if null.
+    #[inline]
+    pub fn with_last_text<R>(&self, column: usize, show: impl FnOnce(&str) -> R) -> Option<R> {
+        self.columns[column].with_last_text(show)
+    }
+
     /// The last row's value of a boolean column; `None` if null.
     #[must_use]
     pub fn last_bool(&self, column: usize) -> Option<bool> {

@@ -9,7 +9,7 @@ use std::{
 
 use tidewright_checkpoints::restore::Restored;
 use tidewright_checkpoints::store::CheckpointStore;
-use tidewright_checkpoints::{Epoch, Generation, OperatorId, ShardRange};
+use tidewright_checkpoints::{Epoch, Generation, OperatorId, Shard, ShardRange};
 use tidewright_jobs::JobSettings;
 use tidewright_jobs::job::{Delivery, StartAfter};
 use tidewright_jobs::plan::{Plan, SourcePlan};
@@ -27,7 +27,7 @@ use super::stats::Stats;
 use super::upgrade::Upgrade;
 use crate::sink::Fence;
 use crate::sink::embedded::EmbeddedStores;
-use crate::source::SplitStart;
+use crate::source::{SplitStart, owner_of_split};
 
 /// Settings of a run, from the job file and the command line.
 #[derive(Clone, Debug)]
@@ -251,19 +251,38 @@ impl JobContext {
             .unwrap_or_default()
     }
 
+    /// The shards of the keys that live with the splits of a source, for the splits that a worker reads.
+    #[must_use]
+    pub fn shards_of_splits(&self, worker: usize, source: usize) -> Vec<ShardRange> {
+        let Some(restored) = &self.restored else {
+            return Vec::new();
+        };
+        let source = &self.plan.sources[source].name;
+        let splits = restored.manifest.sources.get(source).into_iter().flatten();
+        let splits = splits.map(|(_, split)| split.split);
+        let owned = splits.filter(|split| owner_of_split(source, *split, self.workers) == worker);
+        let shards = owned.filter_map(Shard::of_split);
+        shards
+            .map(|shard| ShardRange::from(shard.0..shard.0 + 1))
+            .collect()
+    }
+
     /// Gives an operator what the checkpoint holds of its state for these shards.
     pub fn restore_operator(
         &self,
         id: &OperatorId,
         operator: &mut dyn Operator,
-        shards: ShardRange,
+        shards: &[ShardRange],
     ) {
         let Some(restored) = &self.restored else {
             return;
         };
         let migration = self.upgrade.migration(id);
         let kept_as = migration.map_or(id, |migration| &migration.from);
-        for delta in restored.deltas(kept_as, shards) {
+        for delta in shards
+            .iter()
+            .flat_map(|shards| restored.deltas(kept_as, *shards))
+        {
             let delta = delta.unwrap_or_else(|error| fail(&error.to_string()));
             if let Err(error) = operator.restore(delta) {
                 fail(&error.to_string());

@@ -10,7 +10,9 @@ use arrow::{
 use tidewright_jobs::plan::{SourceKind, SourcePlan};
 use tidewright_operators::batch;
 
-use super::{SourceBatch, SourceError, SplitProgress, watermark::SplitClock};
+use super::{
+    SourceBatch, SourceError, SplitProgress, partitioner::Partitioner, watermark::SplitClock,
+};
 use crate::{
     dead_letter::DeadLetter,
     decode::{DecodeError, Decoder},
@@ -94,6 +96,8 @@ pub(crate) struct Assembler {
     layout: Layout,
     visible: usize,
     decoder: Decoder,
+    /// Of a topic that is partitioned by a column.
+    partitioner: Option<Partitioner>,
     /// `_wm` of a stream's rows, `_ts` of a table's.
     times: Vec<i64>,
     ops: Vec<i8>,
@@ -118,6 +122,7 @@ impl Assembler {
             layout,
             visible: plan.schema.fields().len(),
             decoder,
+            partitioner: None,
             times: Vec::new(),
             ops: Vec::new(),
             splits: Vec::new(),
@@ -127,6 +132,11 @@ impl Assembler {
             bytes: 0,
             since: None,
         })
+    }
+
+    /// From now on refuses rows of other partitions than that of their key.
+    pub(crate) fn check_partitions(&mut self, partitioner: Partitioner) {
+        self.partitioner = Some(partitioner);
     }
 
     /// Whether the batch should be handed over before more is read.
@@ -197,6 +207,12 @@ impl Assembler {
             .value
             .ok_or_else(|| DecodeError::new("the record has no value"))?;
         self.decoder.push(value)?;
+        if let Some(partitioner) = &self.partitioner
+            && let Err(error) = partitioner.check(&self.decoder, record.split)
+        {
+            self.decoder.pop();
+            return Err(error);
+        }
         let Layout::Stream {
             event_time: Some(column),
         } = self.layout

@@ -33,6 +33,7 @@ use super::{
     ReaderRequest, SourceBatch, SourceError, SplitProgress, SplitReader,
     assemble::{Assembler, BATCH_ROWS_MAX, Deletes},
     open::OpenContext,
+    partitioner::Partitioner,
 };
 
 /// How often offsets are reported to the consumer group at most.
@@ -82,9 +83,13 @@ impl KafkaReader {
             .ok_or_else(|| fail(format!("topic {}: no consumer queue", config.topic)))?;
         let observer = Observer::start(helper, config, refresh)
             .map_err(|error| fail(format!("no thread for the Kafka client: {error}")))?;
+        let mut assembler = Assembler::new(plan, Deletes::ByNullValue)?;
+        if let Some(column) = plan.partitioned_by() {
+            assembler.check_partitions(Partitioner::new(column, partitions.count()));
+        }
         let mut reader = Self {
             queue,
-            assembler: Assembler::new(plan, Deletes::ByNullValue)?,
+            assembler,
             partitions,
             observer,
             idle_after: idle_after(plan, context),

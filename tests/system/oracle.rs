@@ -16,6 +16,7 @@ mod engine;
 mod expected;
 mod generate;
 mod generated;
+mod partition_local;
 mod prefix;
 mod relations;
 mod seeds;

@@ -65,6 +65,9 @@ pub(crate) fn source(
             },
         },
     };
+    if let SourceConfig::Kafka(kafka) = &config {
+        report.take(partitioned_by(kafka, &schema, &kind, tree));
+    }
     Some(SourceDeclaration {
         name: name.to_owned(),
         config,
@@ -104,6 +107,37 @@ fn check_kafka(kafka: &KafkaSourceConfig, tree: &Tree, report: &mut Report<'_>) 
             report.error(Fault::new(position, message).help(help));
         }
     }
+}
+
+/// The column that a topic is partitioned by is the record's key as text.
+fn partitioned_by(
+    kafka: &KafkaSourceConfig,
+    schema: &Schema,
+    kind: &SourceKind,
+    tree: &Tree,
+) -> Result<(), Fault> {
+    let Some(name) = &kafka.partitioned_by else {
+        return Ok(());
+    };
+    let fault =
+        |message: String| Fault::new(tree.position_of(&["kafka", "partitioned_by"]), message);
+    if let SourceKind::Table { .. } = kind {
+        let message =
+            "`partitioned_by` is for streams: a table's rows are always exchanged by its key";
+        return Err(fault(message.to_owned()).help("leave it out here"));
+    }
+    let Some((_, field)) = schema.column_with_name(name) else {
+        let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        let message =
+            format!("`partitioned_by` names the column `{name}`, which the schema does not have");
+        return Err(fault(message).help(suggest(name, &names)));
+    };
+    if *field.data_type() != DataType::Utf8View {
+        let message = format!("`partitioned_by` names the column `{name}`, which is not a string");
+        let help = "the partition is checked by the bytes of the record's key: it must be a column of type string";
+        return Err(fault(message).help(help));
+    }
+    Ok(())
 }
 
 fn check_datagen(datagen: &DatagenConfig, tree: &Tree, report: &mut Report<'_>) {

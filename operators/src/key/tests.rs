@@ -121,3 +121,30 @@ proptest! {
         let _ = KeyCodec::new(&batch.schema(), &all).unwrap().decode([&bytes[..]]);
     }
 }
+
+#[test]
+fn keys_are_placed_in_the_splits_of_their_rows() {
+    let names: ArrayRef = Arc::new(StringViewArray::from(vec!["a", "b", "a"]));
+    let with_splits = |splits: Vec<u32>| {
+        let splits: ArrayRef = Arc::new(arrow::array::UInt32Array::from(splits));
+        RecordBatch::try_from_iter([("name", names.clone()), (SPLIT, splits)]).unwrap()
+    };
+    let batch = with_splits(vec![7, 1_023, 7]);
+    let codec = KeyCodec::new(&batch.schema(), &[0]).unwrap();
+    let mut keys = EncodedKeys::default();
+    codec.encode_batch(&batch, &mut keys).unwrap();
+    keys.place_in_splits(&batch).unwrap();
+    let shards: Vec<_> = keys
+        .hashes()
+        .iter()
+        .map(|hash| Shard::of_hash(*hash))
+        .collect();
+    assert_eq!(shards, [Shard(7), Shard(1_023), Shard(7)]);
+    assert_eq!(keys.hashes()[0], keys.hashes()[2]);
+    assert!(
+        keys.place_in_splits(&with_splits(vec![0, 1_024, 0]))
+            .is_err()
+    );
+    let without = batch.project(&[0]).unwrap();
+    assert!(keys.place_in_splits(&without).is_err());
+}

@@ -68,6 +68,43 @@ fn change(table: &mut Table, emitted: &Emitted) {
     }
 }
 
+/// The table is what it must be at every epoch, and so are snapshots.
+fn assert_current(epochs: &[EpochRows], emitted: &[Emitted], largest: i64) {
+    let mut table = Table::new();
+    for (number, epoch) in emitted.iter().enumerate() {
+        let last = number + 1 == epochs.len();
+        let watermark = if last {
+            largest
+        } else {
+            epochs[number].watermark
+        };
+        let before = table.clone();
+        change(&mut table, epoch);
+        assert_eq!(&table, &expected(&epochs[..=number], watermark));
+        let touched = epoch.rows.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let changed = before
+            .iter()
+            .filter(|(key, row)| table.get(*key) != Some(row))
+            .count()
+            + table
+                .iter()
+                .filter(|(key, row)| before.get(*key) != Some(row))
+                .count();
+        assert_eq!(touched, changed, "unchanged rows are not emitted");
+        if let Some(snapshot) = &epoch.snapshot {
+            let mut restored = Table::new();
+            change(
+                &mut restored,
+                &Emitted {
+                    rows: snapshot.clone(),
+                    ..Emitted::default()
+                },
+            );
+            assert_eq!(&restored, &table);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
@@ -76,27 +113,21 @@ proptest! {
     ) {
         let largest = accepted(&epochs).map(|row| row.time).max().unwrap_or(i64::MIN);
         let emitted = drive(rolling, &epochs, largest);
-        let mut table = Table::new();
-        for (number, epoch) in emitted.iter().enumerate() {
-            let last = number + 1 == epochs.len();
-            let watermark = if last { largest } else { epochs[number].watermark };
-            let before = table.clone();
-            change(&mut table, epoch);
-            prop_assert_eq!(&table, &expected(&epochs[..=number], watermark));
-            let touched = epoch.rows.iter().map(RecordBatch::num_rows).sum::<usize>();
-            let changed = before.iter().filter(|(key, row)| table.get(*key) != Some(row)).count()
-                + table.iter().filter(|(key, row)| before.get(*key) != Some(row)).count();
-            prop_assert_eq!(touched, changed, "unchanged rows are not emitted");
-            if let Some(snapshot) = &epoch.snapshot {
-                let mut restored = Table::new();
-                change(&mut restored, &Emitted { rows: snapshot.clone(), ..Emitted::default() });
-                prop_assert_eq!(&restored, &table);
-            }
-        }
+        assert_current(&epochs, &emitted, largest);
         let (late, expected) = source_model::late_rows(&epochs, &emitted, |time, watermark| {
             spec().late(time, watermark)
         });
         prop_assert_eq!(late, expected);
+    }
+
+    #[test]
+    fn a_partition_local_table_is_the_same_wherever_splits_are_read(
+        epochs in source_model::input().prop_map(source_model::partitioned_by_key),
+    ) {
+        let largest = accepted(&epochs).map(|row| row.time).max().unwrap_or(i64::MIN);
+        let local = || rolling().partition_local();
+        let emitted = source_model::drive_partition_local(local, &epochs, largest);
+        assert_current(&epochs, &emitted, largest);
     }
 
     #[test]

@@ -66,8 +66,10 @@ impl<C: Columns> KeyedState<C> {
             self.release(&dropped);
         }
         for entry in &delta.entries {
-            let hash = key_hash(&entry.key);
-            if Shard::of_hash(hash) != delta.shard {
+            let mut hash = key_hash(&entry.key);
+            if self.in_splits {
+                hash = delta.shard.place(hash);
+            } else if Shard::of_hash(hash) != delta.shard {
                 return Err(CodecError::Malformed("a key of another shard"));
             }
             match &entry.value {

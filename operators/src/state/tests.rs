@@ -257,3 +257,28 @@ fn a_key_of_another_shard_is_refused() {
     delta.shard = Shard((delta.shard.0 + 1) % tidewright_checkpoints::SHARDS);
     assert!(State::default().restore(&delta).is_err());
 }
+
+#[test]
+fn keys_in_splits_are_restored_with_their_split_and_no_other() {
+    let placed = |key: &[u8], split: u16| Shard(split).place(key_hash(key));
+    let mut state = KeyedState::new(BytesColumn::default()).in_splits();
+    for (key, split) in [(&b"a"[..], 0), (b"b", 1), (b"c", 1)] {
+        state.entry(key, placed(key, split), 0);
+    }
+    let deltas = state.checkpoint();
+    let shards: Vec<_> = deltas
+        .iter()
+        .map(|delta| (delta.shard, delta.entries.len()))
+        .collect();
+    assert_eq!(shards, [(Shard(0), 1), (Shard(1), 2)]);
+    let mut restored = KeyedState::new(BytesColumn::default()).in_splits();
+    restored.restore(&deltas[1]).unwrap();
+    restored.restored();
+    assert_eq!(restored.len(), 2);
+    assert!(restored.find(b"b", placed(b"b", 1), 0).is_some());
+    let mut hashed = KeyedState::new(BytesColumn::default());
+    assert!(
+        hashed.restore(&deltas[1]).is_err(),
+        "not the shard of the key's hash"
+    );
+}

@@ -87,6 +87,17 @@ proptest! {
     }
 
     #[test]
+    fn partition_local_windows_are_the_same_wherever_splits_are_read(
+        epochs in source_model::input().prop_map(source_model::partitioned_by_key),
+    ) {
+        let local = || window().partition_local();
+        let emitted = source_model::drive_partition_local(local, &epochs, i64::MIN);
+        let mut rows: Vec<_> = emitted.iter().flat_map(|epoch| all_cells(&epoch.rows)).collect();
+        rows.sort();
+        prop_assert_eq!(rows, expected(&spec(0), &epochs));
+    }
+
+    #[test]
     fn with_lateness_every_loss_takes_back_a_row_and_the_rows_end_as_the_group_by(
         epochs in source_model::input(),
     ) {

@@ -187,6 +187,7 @@ mod tests {
             topic: "events".into(),
             start: Default::default(),
             group: None,
+            partitioned_by: None,
             properties: [(name.to_owned(), value.to_owned())].into(),
         };
         settings(&config, "job")

@@ -6,6 +6,7 @@ use rdkafka::{
     Offset, TopicPartitionList, config::RDKafkaLogLevel, consumer::Consumer as _,
     error::KafkaResult, types::RDKafkaErrorCode,
 };
+use tidewright_checkpoints::SHARDS;
 use tidewright_jobs::{
     job::{KafkaSourceConfig, StartPosition},
     plan::{SourceKind, SourcePlan},
@@ -36,6 +37,8 @@ pub(super) struct Partitions {
     positions: Vec<Option<usize>>,
     /// How many partitions the topic had when last seen.
     count: i32,
+    /// What runs relies on each key being in one partition for good.
+    keys_stay: bool,
     pub(super) source_watermark: i64,
 }
 
@@ -52,6 +55,9 @@ impl Partitions {
             topic::partition_count(helper, config).map_err(|error| fail(error.to_string()))?;
         check_nothing_vanished(config, context, count).map_err(fail)?;
         topic::check_named_partitions(config, count).map_err(fail)?;
+        if config.partitioned_by.is_some() {
+            check_keys_stay(config, context, count).map_err(fail)?;
+        }
         let bound_ms = match &plan.kind {
             SourceKind::Stream {
                 event_time: Some(declared),
@@ -66,6 +72,7 @@ impl Partitions {
             splits: Vec::new(),
             positions: Vec::new(),
             count,
+            keys_stay: config.partitioned_by.is_some(),
             source_watermark: i64::MIN,
         };
         for partition in 0..count {
@@ -135,6 +142,11 @@ impl Partitions {
         self.splits.get_mut(position)
     }
 
+    /// How many partitions the topic has.
+    pub(super) fn count(&self) -> u32 {
+        self.count.unsigned_abs()
+    }
+
     /// Takes on partitions that have appeared, from their first record.
     pub(super) fn look_at_count(&mut self, count: i32) -> Result<(), SourceError> {
         if count < self.count {
@@ -145,6 +157,9 @@ impl Partitions {
         }
         if self.context.bounded {
             return Ok(());
+        }
+        if self.keys_stay && count != self.count {
+            return Err(self.fail(&other_count(&self.topic, self.count, count)));
         }
         for partition in self.count..count {
             if self.context.owns(&self.source, partition.unsigned_abs()) {
@@ -266,6 +281,32 @@ fn change_assignment(
         consumer.incremental_assign(start)?;
     }
     Ok(())
+}
+
+/// With `partitioned_by`, a key's state is where its partition is: that must be the same one as when it was saved.
+fn check_keys_stay(
+    config: &KafkaSourceConfig,
+    context: &OpenContext,
+    count: i32,
+) -> Result<(), String> {
+    if count > i32::from(SHARDS) {
+        return Err(format!(
+            "topic {} has {count} partitions, and `partitioned_by` is possible for up to {SHARDS}: leave it out",
+            config.topic
+        ));
+    }
+    let known = context.restored.as_ref().map_or(0, Vec::len);
+    if known == 0 || i32::try_from(known) == Ok(count) {
+        return Ok(());
+    }
+    Err(other_count(&config.topic, known, count))
+}
+
+fn other_count(topic: &str, before: impl std::fmt::Display, now: i32) -> String {
+    format!(
+        "topic {topic} had {before} partitions and now has {now}: its keys belong to other partitions now, and \
+         `partitioned_by` relies on each key staying in one. Leave `partitioned_by` out and start over with `--restore none`"
+    )
 }
 
 fn check_nothing_vanished(

@@ -115,6 +115,7 @@ impl Cluster {
             topic: self.topic.clone(),
             start: StartPosition::Earliest,
             group: Some(format!("{}-readers", self.topic)),
+            partitioned_by: None,
             properties: BTreeMap::new(),
         }
     }
@@ -326,6 +327,7 @@ fn an_unreachable_broker_is_an_error_that_names_it() {
         topic: "events".into(),
         start: StartPosition::Earliest,
         group: None,
+        partitioned_by: None,
         properties: BTreeMap::new(),
     };
     let opened = open(&stream(SourceConfig::Kafka(config), None), &context(None));
@@ -500,6 +502,62 @@ fn partitions_that_appear_while_running_are_read_from_their_start() {
     cluster.produce_events(&[(2, 1), (2, 2)]);
     read.until(&mut reader, |read| read.records() == 2);
     assert_eq!(read.progress().len(), 3);
+}
+
+#[test]
+fn partitions_that_appear_stop_a_job_that_relies_on_where_keys_are() {
+    let Some(cluster) = Cluster::real() else {
+        return;
+    };
+    let config = KafkaSourceConfig {
+        partitioned_by: Some("user_id".into()),
+        ..cluster.config()
+    };
+    let plan = stream(SourceConfig::Kafka(config.clone()), None);
+    let mut reader =
+        KafkaReader::open_with(&plan, &config, &context(None), Duration::from_millis(300)).unwrap();
+    reader.poll(Duration::ZERO).unwrap();
+    let topic = cluster.topic.clone();
+    cluster.admin(|admin, options| async move {
+        admin
+            .create_partitions(&[NewPartitions::new(&topic, 3)], &options)
+            .await
+            .map(drop)
+    });
+    let deadline = Instant::now() + WAIT;
+    let error = loop {
+        assert!(Instant::now() < deadline, "nothing was noticed");
+        if let Err(error) = reader.poll(Duration::from_millis(100)) {
+            break error.to_string();
+        }
+    };
+    assert!(error.contains("had 2 partitions and now has 3"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_of_another_number_of_partitions_is_refused_where_keys_must_stay() {
+    let Some(cluster) = Cluster::real() else {
+        return;
+    };
+    let restored = || {
+        Some(vec![SplitStart {
+            name: "0".into(),
+            next_offset: 0,
+            watermark: i64::MIN,
+            idle: false,
+        }])
+    };
+    let config = KafkaSourceConfig {
+        partitioned_by: Some("user_id".into()),
+        ..cluster.config()
+    };
+    let plan = stream(SourceConfig::Kafka(config), None);
+    let error = cluster.open_error(&plan, restored());
+    assert!(
+        error.contains("had 1 partitions and now has 2") && error.contains("--restore none"),
+        "{error}"
+    );
+    assert!(open(&cluster.stream(), &context(restored())).is_ok());
 }
 
 #[test]

@@ -320,6 +320,7 @@ mod tests {
             topic: "events".to_owned(),
             start: StartPosition::Offsets([(partition, 5)].into()),
             group: None,
+            partitioned_by: None,
             properties: Default::default(),
         };
         assert_eq!(check_named_partitions(&config(3), 4), Ok(()));

@@ -19,6 +19,8 @@ use rdkafka::{
 
 use super::services::{require, unique_name};
 
+/// A record with this partition goes where the client's partitioner puts it.
+const UNASSIGNED: i32 = -1;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A record to send.
@@ -95,6 +97,20 @@ impl Kafka {
     /// Sends records in order and waits until all of them are stored.
     pub fn produce(&self, topic: &str, records: impl IntoIterator<Item = Record>) {
         self.sender().send(topic, records);
+    }
+
+    /// Sends records in order, each to the partition that Kafka's default partitioner gives its key, and waits until all of
+    /// them are stored.
+    pub fn produce_by_key(&self, topic: &str, records: impl IntoIterator<Item = Record>) {
+        let mut client = self.client();
+        client.set("partitioner", "murmur2");
+        let producer: BaseProducer = client.create().unwrap();
+        let unassigned = |record| Record {
+            partition: UNASSIGNED,
+            ..record
+        };
+        send(&producer, topic, records.into_iter().map(unassigned));
+        producer.flush(LIMIT).unwrap();
     }
 
     /// For tests that send often: connecting takes longer than sending.
@@ -260,7 +276,10 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 fn send(producer: &BaseProducer, topic: &str, records: impl IntoIterator<Item = Record>) {
     for record in records {
-        let mut message = BaseRecord::<str, str>::to(topic).partition(record.partition);
+        let mut message = BaseRecord::<str, str>::to(topic);
+        if record.partition != UNASSIGNED {
+            message = message.partition(record.partition);
+        }
         if let Some(key) = &record.key {
             message = message.key(key);
         }

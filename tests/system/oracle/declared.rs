@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::harness::jobfile::{JobFile, with};
 
-/// A source of JSON lines; every file of its folder is a split.
+/// A source of JSON records. Every file of its folder is a split, or every partition of its topic.
 #[derive(Clone, Debug)]
 pub struct Source {
     pub name: String,
@@ -16,6 +16,8 @@ pub struct Source {
     pub folder: PathBuf,
     /// What generates the records, where they are not in files. Its columns are built in.
     pub generator: Option<Value>,
+    /// The `kafka` entry, where the records are in a topic.
+    pub topic: Option<Value>,
 }
 
 /// What the records of a source mean.
@@ -76,6 +78,7 @@ impl Source {
             kind,
             folder: PathBuf::new(),
             generator: None,
+            topic: None,
         }
     }
 
@@ -98,8 +101,12 @@ impl Source {
         }
         let columns = self.columns.iter();
         let schema: Map<String, Value> = columns.map(|(n, t)| (n.clone(), json!(t))).collect();
-        let files = json!({ "files": { "path": self.folder }, "format": "json", "schema": schema });
-        with(files, meaning)
+        let connector = match &self.topic {
+            Some(kafka) => json!({ "kafka": kafka }),
+            None => json!({ "files": { "path": self.folder } }),
+        };
+        let records = with(connector, json!({ "format": "json", "schema": schema }));
+        with(records, meaning)
     }
 }
 
