@@ -90,7 +90,7 @@ impl JobClock {
     }
 
     fn advance_relations(&mut self) {
-        let ready = self.workers_ready.iter().all(|ready| *ready);
+        let ready = self.is_ready();
         for node in 0..self.relations.len() {
             let (watermark, largest, ended) = match &self.inputs[node] {
                 Inputs::Source(source) => self.source_time(*source, ready),
@@ -155,17 +155,22 @@ impl JobClock {
         self.splits.values().cloned().collect()
     }
 
+    /// Every worker has named all of its splits.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.workers_ready.iter().all(|ready| *ready)
+    }
+
     /// Every source has ended, on all workers.
     #[must_use]
     pub fn finished(&self) -> bool {
-        self.workers_ready.iter().all(|ready| *ready)
-            && self.splits.values().all(|split| split.finished)
+        self.is_ready() && self.splits.values().all(|split| split.finished)
     }
 
     /// Every table source has been read to the end seen at the start: streams may begin.
     #[must_use]
     pub fn tables_caught_up(&self) -> bool {
-        self.workers_ready.iter().all(|ready| *ready)
+        self.is_ready()
             && self.splits.values().all(|split| {
                 !self.sources[split.source].is_table || split.caught_up || split.finished
             })
@@ -177,7 +182,7 @@ impl JobClock {
     pub fn has_reached(&self, positions: &[(usize, u32, i64)]) -> bool {
         let whole =
             |split: &SplitReport| split.finished || (split.caught_up && split.lag.is_some());
-        self.workers_ready.iter().all(|ready| *ready)
+        self.is_ready()
             && positions.iter().all(|(source, split, offset)| {
                 self.splits
                     .get(&(*source, *split))

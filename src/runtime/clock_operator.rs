@@ -97,6 +97,7 @@ pub fn clock<'scope>(
                         advanced = Some(Epoch(time));
                     }
                     if let Some(epoch) = advanced {
+                        local.ready.set(clock.is_ready());
                         local.tables_caught_up.set(clock.tables_caught_up());
                         local.finished.set(clock.finished());
                         if let Some(waiting) = &replay

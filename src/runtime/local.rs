@@ -19,6 +19,8 @@ pub struct WorkerLocal {
     pub changed: Cell<bool>,
     /// An outbox of another process is full.
     pub outbox_full_elsewhere: Cell<bool>,
+    /// Every worker has named all of its splits, in a completed epoch.
+    pub ready: Cell<bool>,
     /// All table sources have reached the end seen at the start.
     pub tables_caught_up: Cell<bool>,
     /// Every source has ended, in a completed epoch.

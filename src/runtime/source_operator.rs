@@ -390,7 +390,9 @@ impl Source {
         let durable = self.stats.durable.get();
         self.unpublished.retain(|epoch| *epoch > durable);
         let changed = self.local.changed.get() || self.open.records > 0;
+        // A checkpoint without the position of a split would have it begin anew.
         (changed
+            && self.local.ready.get()
             && self.unpublished.len() < UNPUBLISHED_MAX
             && now - self.last_marker >= self.settings.checkpoint_interval)
             .then_some(MarkerKind::Periodic)
@@ -444,7 +446,8 @@ impl Source {
             wait =
                 wait.min((self.open.since + self.length.current()).saturating_duration_since(now));
         }
-        if self.settings.worker == 0 && (self.local.changed.get() || self.open.records > 0) {
+        let changed = self.local.changed.get() || self.open.records > 0;
+        if self.settings.worker == 0 && changed && self.local.ready.get() {
             let due = self.last_marker + self.settings.checkpoint_interval;
             let retry = if self.unpublished.len() < UNPUBLISHED_MAX {
                 Duration::ZERO
