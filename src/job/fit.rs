@@ -16,10 +16,11 @@ use crate::runtime::upgrade::{Operator, Upgrade};
 /// Whatever else is wrong with the checkpoint is told when it is loaded.
 pub fn check_fit(
     store: &dyn CheckpointStore,
-    job: &str,
+    plan: &Plan,
     operators: &BTreeMap<String, Operator>,
     options: &RunOptions,
 ) -> Result<(), RunError> {
+    dataflow::check_resync(plan, &options.resync).map_err(RunError::of)?;
     let head = || {
         store
             .head()
@@ -32,7 +33,7 @@ pub fn check_fit(
         Restore::Manifest(name) => Some(name.clone()),
         Restore::Latest => head(),
     };
-    let manifest = name.and_then(|name| restore::load_manifest(store, job, &name).ok());
+    let manifest = name.and_then(|name| restore::load_manifest(store, &plan.name, &name).ok());
     match manifest {
         None => Ok(()),
         Some(manifest) => Upgrade::decide(operators, Some(&manifest), &options.allowed)
@@ -86,8 +87,7 @@ pub fn with_new_outboxes(
 }
 
 /// Only what is in the restored state can be sent again.
-pub fn check_resync(plan: &Plan, sinks: &BTreeSet<String>, restored: bool) -> Result<(), RunError> {
-    dataflow::check_resync(plan, sinks).map_err(RunError::of)?;
+pub fn check_resync(sinks: &BTreeSet<String>, restored: bool) -> Result<(), RunError> {
     if !sinks.is_empty() && !restored {
         return Err(RunError::of(
             "--resync sends again what the restored state holds, but this run starts from nothing: every row goes out anyway"

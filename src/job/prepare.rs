@@ -51,7 +51,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     let store = store::open(&store::job_url(&url, &plan.name)).map_err(RunError::of)?;
     let store = with_crash_points(store);
     let operators = dataflow::stateful_operators(&plan);
-    check_fit(&*store, &plan.name, &operators, &options)?;
+    check_fit(&*store, &plan, &operators, &options)?;
     let stop = Arc::new(AtomicBool::new(false));
     let cluster = options.cluster.as_ref();
     let cluster = cluster.map(|cluster| Cluster::connect(cluster, &stop));
@@ -70,7 +70,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         tracing::warn!("{note}");
     }
     let upgrade = Arc::new(upgrade);
-    check_resync(&plan, &options.resync, restored.is_some())?;
+    check_resync(&options.resync, restored.is_some())?;
     let resync = with_new_outboxes(&plan, options.resync, &upgrade);
     let latest = latest.as_ref();
     let behind = is_behind(start.newest, restored.as_ref());
@@ -245,7 +245,7 @@ fn refuse_append_sinks(plan: &Plan) -> Result<(), RunError> {
         None => Ok(()),
         Some(sink) => Err(RunError::of(format!(
             "sink {} only appends, and this run does not start from the job's latest checkpoint, so it would append rows \
-             again that are there already. Start from the latest checkpoint, or accept them with --allow-duplicates",
+             again that are there already. Start from the latest checkpoint, accept them with --allow-duplicates, or run a shadow (--shadow)",
             sink.name
         ))),
     }
