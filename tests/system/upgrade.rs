@@ -3,7 +3,7 @@
 
 mod house;
 
-use self::house::{CUSTOMER_EMAIL, House, RECENT_CLICKS, Says, sum};
+use self::house::{CUSTOMER_EMAIL, House, RECENT_CLICKS, SEGMENTS, Says, sum};
 
 const EVENTS: u64 = 200;
 
@@ -179,6 +179,30 @@ fn a_table_takes_a_new_column_and_reads_it_again_when_asked_to() {
         house.rows("hot"),
         house.undisturbed(&Says::at_first(), "hot")
     );
+}
+
+#[test]
+fn what_differential_dataflow_derives_from_a_changed_join_stays_right() {
+    let Some(house) = House::open("upgrade-derived") else {
+        return;
+    };
+    let with_totals = |says: Says| says.view("segments", SEGMENTS).sink("totals", "segments");
+    let before = with_totals(Says::at_first());
+    house.run(&before, &["--workers", "2"]);
+    assert_eq!(house.rows("totals"), house.undisturbed(&before, "totals"));
+    house.produce(50, 10);
+    let says = with_totals(Says::at_first().view("customer", CUSTOMER_EMAIL));
+    house.run(&says, &["--workers", "2"]);
+    let expected = house.undisturbed(&says, "totals");
+    assert!(sum(&expected, "customers") >= 20, "{expected:?}");
+    assert_eq!(house.rows("totals"), expected);
+    house.produce(50, 10);
+    house.run(&says, &[]);
+    assert_eq!(house.rows("totals"), house.undisturbed(&says, "totals"));
+    // A table that is derived anew begins with everything, in state and in its sink.
+    let more = says.sink("again", "segments");
+    house.run(&more, &["--workers", "3"]);
+    assert_eq!(house.rows("again"), house.undisturbed(&more, "again"));
 }
 
 #[test]

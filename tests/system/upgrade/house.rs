@@ -35,6 +35,10 @@ pub const CUSTOMER_EMAIL: &str = "
     SELECT p.user_id, p.segment, p.email, r.events
     FROM profiles p LEFT JOIN recent r ON p.user_id = r.user_id";
 
+/// A table that differential dataflow derives from a join.
+pub const SEGMENTS: &str = "
+    SELECT segment, count(*) AS customers, sum(events) AS events FROM customer GROUP BY segment";
+
 /// What the job file says: views by name, sinks by name with their views and key columns.
 #[derive(Clone, Debug)]
 pub struct Says {
@@ -56,7 +60,11 @@ impl Says {
         self.views.retain(|(view, _)| *view != name);
         self.views.push((name, sql));
         // Views come after those that they read.
-        self.views.sort_by_key(|(view, _)| *view == "customer");
+        self.views.sort_by_key(|(view, _)| match *view {
+            "customer" => 1,
+            "segments" => 2,
+            _ => 0,
+        });
         self
     }
 
@@ -147,7 +155,12 @@ impl House {
             file = file.view(name, sql);
         }
         for (name, from) in &says.sinks {
-            let key = format!("{job}:{name}:{{user_id}}");
+            let column = if *from == "segments" {
+                "segment"
+            } else {
+                "user_id"
+            };
+            let key = format!("{job}:{name}:{{{column}}}");
             file = file.sink(
                 name,
                 json!({ "from": from, "redis": { "url": self.redis.url(), "key": key } }),
