@@ -146,6 +146,13 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
     }
 }
 
+/// How many states by key a worker holds.
+#[must_use]
+pub fn keyed_states(plan: &Plan) -> usize {
+    let names = plan.nodes.iter().map(|node| nodes::state_name(plan, node));
+    names.flatten().count()
+}
+
 /// The sinks whose stores only append.
 #[must_use]
 pub fn append_sinks(plan: &Plan) -> BTreeSet<String> {

@@ -1,12 +1,12 @@
 //! Restoring: finding a checkpoint, verifying every byte of it, and handing out its deltas.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
     claim::newest_manifest,
     ids::{Epoch, OperatorId},
     manifest::{FileEntry, MANIFEST_VERSION, Manifest},
-    paths,
+    paths, scratch,
     sealed::SealError,
     section::ShardDelta,
     shard_range::ShardRange,
@@ -81,6 +81,16 @@ pub enum RestoreError {
     /// A state file is damaged.
     #[error(transparent)]
     StateFile(#[from] StateFileError),
+    /// Files that are not to be held in memory cannot be kept elsewhere.
+    #[error("state file {name} cannot be kept in {directory} while it is restored: {error}")]
+    Scratch {
+        /// The file's name.
+        name: String,
+        /// The folder.
+        directory: String,
+        /// What went wrong.
+        error: String,
+    },
     /// A file is missing or the store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -95,7 +105,7 @@ fn offer(previous: Option<&String>) -> String {
     }
 }
 
-/// A verified checkpoint, all in memory; shared by the workers while they restore.
+/// A verified checkpoint, its files in memory or in scratch files; shared by the workers while they restore.
 #[derive(Clone, Debug)]
 pub struct Restored {
     /// The manifest's name.
@@ -124,7 +134,7 @@ impl Restored {
     }
 }
 
-/// Loads and verifies a checkpoint. `None` only if this job never published one.
+/// Loads and verifies a checkpoint into memory. `None` only if this job never published one.
 ///
 /// # Errors
 /// [`RestoreError`] with the name of what is damaged or missing, and the checkpoint before.
@@ -133,10 +143,25 @@ pub fn load(
     job: &str,
     which: &Which,
 ) -> Result<Option<Restored>, RestoreError> {
+    load_into(store, job, which, None)
+}
+
+/// Like [`load`]; with a folder for scratch files, one file at a time is in memory.
+///
+/// # Errors
+/// Like [`load`], and if the folder cannot be written to.
+pub fn load_into(
+    store: &dyn CheckpointStore,
+    job: &str,
+    which: &Which,
+    scratch: Option<&Path>,
+) -> Result<Option<Restored>, RestoreError> {
     let Some(name) = choose(store, which)? else {
         return Ok(None);
     };
-    match load_manifest(store, job, &name).and_then(|manifest| load_files(store, &name, manifest)) {
+    let loaded = load_manifest(store, job, &name)
+        .and_then(|manifest| load_files(store, &name, manifest, scratch));
+    match loaded {
         Ok(restored) => Ok(Some(restored)),
         Err(source) => Err(RestoreError::Damaged {
             previous: previous(store, &name),
@@ -199,13 +224,14 @@ fn load_files(
     store: &dyn CheckpointStore,
     name: &str,
     manifest: Manifest,
+    scratch: Option<&Path>,
 ) -> Result<Restored, RestoreError> {
     let mut known: BTreeMap<&str, Arc<StateFile>> = BTreeMap::new();
     let mut files = Vec::with_capacity(manifest.files.len());
     for entry in &manifest.files {
         let file = match known.get(&*entry.name) {
             Some(file) => Arc::clone(file),
-            None => Arc::new(read_file(store, &manifest.job, entry)?),
+            None => Arc::new(kept(read_file(store, &manifest.job, entry)?, scratch)?),
         };
         known.insert(&entry.name, Arc::clone(&file));
         files.push((entry.clone(), file));
@@ -214,6 +240,20 @@ fn load_files(
         name: name.to_owned(),
         manifest,
         files,
+    })
+}
+
+/// Moves a file out of memory, if there is a folder for it.
+fn kept(file: StateFile, scratch: Option<&Path>) -> Result<StateFile, RestoreError> {
+    let Some(directory) = scratch else {
+        return Ok(file);
+    };
+    let name = file.name().to_owned();
+    let kept = scratch::nameless_file(directory).and_then(|scratch| file.keep_in(scratch));
+    kept.map_err(|error| RestoreError::Scratch {
+        name,
+        directory: directory.display().to_string(),
+        error: error.to_string(),
     })
 }
 

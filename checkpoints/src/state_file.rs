@@ -20,7 +20,10 @@
 mod builder;
 mod section_codec;
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    borrow::Cow, collections::BTreeMap, fs::File, io, io::Write, ops::Range, os::unix::fs::FileExt,
+    sync::Arc,
+};
 
 pub use builder::StateFileBuilder;
 
@@ -84,6 +87,9 @@ pub enum StateFileProblem {
         /// The part of the file.
         part: String,
     },
+    /// What was verified can no longer be read.
+    #[error("it cannot be read again: {0}")]
+    Unreadable(String),
     /// The checksums match, but the content is not understood.
     #[error("its {part} is malformed: {error}")]
     Malformed {
@@ -106,11 +112,18 @@ struct SectionPlace {
     bytes: Range<usize>,
 }
 
-/// A verified state file in memory; sections are decoded when asked for.
+/// Where the bytes of a verified file are.
+#[derive(Clone, Debug)]
+enum Content {
+    Memory(Vec<u8>),
+    Scratch(Arc<File>),
+}
+
+/// A verified state file, in memory or in a scratch file; sections are decoded when asked for.
 #[derive(Clone, Debug)]
 pub struct StateFile {
     name: String,
-    bytes: Vec<u8>,
+    content: Content,
     header: StateFileHeader,
     /// Per operator ordered by shard; of one shard in the order of the file, so in the order of application.
     sections: BTreeMap<OperatorId, Vec<SectionPlace>>,
@@ -126,12 +139,24 @@ impl StateFile {
         match read_structure(&bytes) {
             Ok((header, sections)) => Ok(Self {
                 name,
-                bytes,
+                content: Content::Memory(bytes),
                 header,
                 sections,
             }),
             Err(problem) => Err(StateFileError { name, problem }),
         }
+    }
+
+    /// Moves the bytes out of memory, into a file that nobody else writes to.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub(crate) fn keep_in(mut self, mut scratch: File) -> io::Result<Self> {
+        if let Content::Memory(bytes) = &self.content {
+            scratch.write_all(bytes)?;
+            self.content = Content::Scratch(Arc::new(scratch));
+        }
+        Ok(self)
     }
 
     /// The file's name in the store.
@@ -179,14 +204,26 @@ impl StateFile {
     }
 
     fn decode(&self, section: &SectionPlace) -> Result<ShardDelta, StateFileError> {
-        let encoded = &self.bytes[section.bytes.clone()];
-        section_codec::decode(section.shard, encoded).map_err(|error| StateFileError {
+        let failed = |problem| StateFileError {
             name: self.name.clone(),
-            problem: StateFileProblem::Malformed {
-                part: "section",
-                error,
-            },
-        })
+            problem,
+        };
+        let encoded = self.read(section.bytes.clone());
+        let encoded =
+            encoded.map_err(|error| failed(StateFileProblem::Unreadable(error.to_string())))?;
+        section_codec::decode(section.shard, &encoded)
+            .map_err(|error| failed(StateFileProblem::malformed("section")(error)))
+    }
+
+    fn read(&self, range: Range<usize>) -> io::Result<Cow<'_, [u8]>> {
+        match &self.content {
+            Content::Memory(bytes) => Ok(Cow::Borrowed(&bytes[range])),
+            Content::Scratch(file) => {
+                let mut bytes = vec![0; range.len()];
+                file.read_exact_at(&mut bytes, range.start as u64)?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
     }
 }
 

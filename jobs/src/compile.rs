@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::datatypes::{Field, Schema};
 
-pub use self::settings::{CheckpointSettings, JobSettings};
+pub use self::settings::{CheckpointSettings, JobSettings, StateSettings};
 use self::{settings::settings, views::Views};
 use crate::{
     check::{self, Feed, suggest},

@@ -13,7 +13,7 @@ use self::describe::{columns, operator, sink_target, source_target};
 use crate::{
     compile::{Compiled, JobSettings},
     plan::{Node, NodeId, Op, Plan, RelationKind, SinkInput, SourceKind},
-    units::DurationMs,
+    units::{ByteSize, DurationMs},
 };
 
 /// A plan in words.
@@ -193,6 +193,19 @@ impl<'c> Explanation<'c> {
             settings.checkpoint.store,
             settings.checkpoint.keep,
             DurationMs(settings.epoch_tick_ms)
+        )?;
+        let Some(state) = &settings.state else {
+            return writeln!(out, "state in memory");
+        };
+        writeln!(
+            out,
+            "own keyed state in up to {} of memory per process, the rest on local disk{}; differential arrangements in \
+             memory beside that",
+            ByteSize(state.memory_bytes),
+            match &state.directory {
+                Some(directory) => format!(" in {directory}"),
+                None => String::new(),
+            }
         )
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::document::TOP_LEVEL_KEYS;
 pub use self::document::{
     AppendSinkSpec, CheckpointSpec, DetailedView, EpochSpec, EventTimeSpec, Format, JobFile,
-    LimitsSpec, Ordered, SinkSpec, SourceSpec, StartAfter, ViewSpec,
+    LimitsSpec, Ordered, SinkSpec, SourceSpec, StartAfter, StateSpec, ViewSpec,
 };
 
 /// Settings passed through to a Kafka client (librdkafka's property names), such as `security.protocol`.

@@ -36,7 +36,9 @@ mod sql;
 mod tree;
 pub mod units;
 
-pub use self::compile::{CheckpointSettings, Compiled, JobSettings, compile, compile_with};
+pub use self::compile::{
+    CheckpointSettings, Compiled, JobSettings, StateSettings, compile, compile_with,
+};
 pub use self::diagnostics::{Diagnostic, Diagnostics, Position, Warning};
 pub use self::explain::{describe_operator, explain, explain_json};
 pub use self::reference::{json_schema, reference_markdown};

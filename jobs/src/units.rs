@@ -59,6 +59,22 @@ impl fmt::Display for DurationMs {
     }
 }
 
+/// In the greatest binary unit that leaves a whole number.
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fits = |unit: &&(&str, u64)| self.0.is_multiple_of(unit.1);
+        match SIZE_UNITS[..3]
+            .iter()
+            .rev()
+            .find(fits)
+            .filter(|_| self.0 > 0)
+        {
+            Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
 /// A whole number and a unit, with or without a space between them.
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;

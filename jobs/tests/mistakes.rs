@@ -142,6 +142,14 @@ fn top_level_keys() {
         "19:19 `outbox` must be 1KiB or more",
     );
     cases.file(
+        &format!("{SOURCES}state: {{ memory: 12B }}\n"),
+        "19:18 `memory` must be 1KiB or more",
+    );
+    cases.file(
+        &format!("{SOURCES}state: {{ directory: /tmp }}\n"),
+        "19:8 the key `memory` is missing here",
+    );
+    cases.file(
         &format!("{SOURCES}epoch: {{ tick: 0ms }}\n"),
         "19:16 `tick` must be 1ms or more",
     );

@@ -461,6 +461,24 @@ fn an_explanation_tells_kinds_keys_state_and_no_secrets() {
 }
 
 #[test]
+fn an_explanation_tells_where_state_larger_than_memory_is() {
+    let views = "  v: |\n    SELECT user_id, count(*) AS n FROM rolling(events, INTERVAL '1 hour', INTERVAL '1 minute') GROUP BY user_id\n";
+    let explained = |rest: &str| {
+        let file = format!("{SOURCES}{views}{rest}");
+        explain(&compile("job.yaml", &file, &[], &env).unwrap())
+    };
+    assert!(explained("").contains("\nstate in memory\n"));
+    let limited = explained("state: { memory: 2GiB, directory: /fast }\n");
+    for part in [
+        "own keyed state in up to 2GiB of memory per process",
+        "on local disk in /fast",
+        "differential arrangements in memory beside that",
+    ] {
+        assert!(limited.contains(part), "{part} is not in\n{limited}");
+    }
+}
+
+#[test]
 fn unused_sources_and_views_are_warned_about() {
     let job = view_of("SELECT user_id FROM events");
     let warned: Vec<_> = job.warnings.iter().map(|w| (w.line, w.column)).collect();
@@ -492,6 +510,6 @@ fn the_schema_knows_every_top_level_key() {
         .keys()
         .cloned()
         .collect();
-    assert_eq!(keys.len(), 10, "{keys:?}");
+    assert_eq!(keys.len(), 11, "{keys:?}");
     assert_eq!(schema["required"], serde_json::json!(["name", "sources"]));
 }

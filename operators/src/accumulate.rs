@@ -140,6 +140,12 @@ trait Accumulator: Any + Debug + Send {
     fn decode(&mut self, row: u32, reader: &mut Reader<'_>) -> Result<(), CodecError>;
     fn finish(&self, rows: &[u32]) -> Result<ArrayRef, Failure>;
     fn bytes(&self) -> usize;
+    /// Bytes of one row, without its own allocations.
+    fn row_bytes(&self) -> usize;
+    /// Bytes of all rows' own allocations.
+    fn heap_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// Why a result cannot be given.

@@ -27,6 +27,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use crate::operator::OperatorError;
+use crate::state::SpillError;
 use bytes::Reader;
 use column::{Column, ColumnBuilder, ColumnType};
 
@@ -58,15 +59,21 @@ pub enum CodecError {
     /// The decoded values don't fit the schema.
     #[error(transparent)]
     Arrow(#[from] ArrowError),
+    /// State that doesn't fit into memory cannot be kept elsewhere.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
 }
 
 impl CodecError {
     /// The error of an operator that cannot read the state it was given.
     #[must_use]
     pub fn restoring(self, operator: &str) -> OperatorError {
-        OperatorError::Restore {
-            operator: operator.to_owned(),
-            reason: self.to_string(),
+        match self {
+            Self::Spill(_) => self.working(operator),
+            other => OperatorError::Restore {
+                operator: operator.to_owned(),
+                reason: other.to_string(),
+            },
         }
     }
 
@@ -74,6 +81,12 @@ impl CodecError {
     #[must_use]
     pub fn working(self, operator: &str) -> OperatorError {
         let source = match self {
+            Self::Spill(source) => {
+                return OperatorError::Spill {
+                    operator: operator.to_owned(),
+                    source,
+                };
+            }
             Self::Arrow(source) => source,
             other => ArrowError::ExternalError(Box::new(other)),
         };

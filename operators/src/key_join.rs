@@ -5,9 +5,11 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use tidewright_checkpoints::ShardDelta;
+use tidewright_checkpoints::{Epoch, ShardDelta};
 
 use crate::changes::optional::OptionalRows;
 use crate::changes::touched::TouchedKeys;
@@ -15,7 +17,7 @@ use crate::changes::{FIRED_ROWS, change_batch, change_schema, diffs, null_rows};
 use crate::codec::CodecError;
 use crate::key::{EncodedKeys, KeyCodec};
 use crate::operator::{Clock, Fired, Operator, OperatorError, Output};
-use crate::state::{BytesColumn, KeyedState, SlotId};
+use crate::state::{BytesColumn, KeyedState, SlotId, StateMemory};
 
 /// Which rows a join keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,10 +127,11 @@ impl KeyJoin {
         })
     }
 
-    fn change(&mut self, port: usize, rows: &RecordBatch) -> Result<(), CodecError> {
+    fn change(&mut self, port: usize, rows: &RecordBatch, epoch: Epoch) -> Result<(), CodecError> {
         let side = &self.sides[port];
         let diffs = diffs(rows, side.visible)?.values();
         side.key.encode_batch(rows, &mut self.keys)?;
+        self.state.prepare(&self.keys, epoch)?;
         let encoder = side.row.codec().encoder(rows)?;
         // A left row with a null key is never matched, since no right row is kept under that key.
         let ignored = (port == RIGHT)
@@ -166,8 +169,8 @@ impl KeyJoin {
         }
     }
 
-    fn current(&self, slot: SlotId) -> Option<Joined<'_>> {
-        self.joined([0, 1].map(|side| side_row(&self.state, slot, side)))
+    fn current<'a>(&self, state: &'a KeyedState<BytesColumn>, slot: SlotId) -> Option<Joined<'a>> {
+        self.joined([0, 1].map(|side| side_row(state, slot, side)))
     }
 
     fn emit(&self, losses: &[Joined<'_>], gains: &[Joined<'_>]) -> Result<RecordBatch, CodecError> {
@@ -226,10 +229,10 @@ impl Operator for KeyJoin {
         &mut self,
         port: usize,
         rows: RecordBatch,
-        _clock: &Clock,
+        clock: &Clock,
         _output: &mut Output,
     ) -> Result<(), OperatorError> {
-        self.change(port, &rows)
+        self.change(port, &rows, clock.epoch)
             .map_err(|error| error.working(&self.name))
     }
 
@@ -240,7 +243,7 @@ impl Operator for KeyJoin {
             let [left, right] = &touched.remembered.rows;
             let old = self.joined([left.as_deref(), right.as_deref()]);
             let slot = self.state.find_slot(&touched.key, touched.hash);
-            let new = slot.and_then(|slot| self.current(slot));
+            let new = slot.and_then(|slot| self.current(&self.state, slot));
             if old != new {
                 losses.extend(old);
                 gains.extend(new);
@@ -264,39 +267,41 @@ impl Operator for KeyJoin {
     }
 
     fn restore(&mut self, delta: ShardDelta) -> Result<(), OperatorError> {
-        self.state
-            .restore(&delta)
-            .map_err(|error| error.restoring(&self.name))
+        let mut sides = delta.entries.iter().map(|entry| entry.sub_key);
+        let restored = match sides.all(|side| (0..2).contains(&side)) {
+            true => self.state.restore(&delta),
+            false => Err(CodecError::Malformed(
+                "a side that is neither left nor right",
+            )),
+        };
+        restored.map_err(|error| error.restoring(&self.name))
     }
 
     fn restored(&mut self) -> Result<(), OperatorError> {
         self.state.restored();
-        let entries = self
-            .state
-            .slots()
-            .flat_map(|slot| self.state.sub_keys(slot));
-        if entries
-            .map(|(side, _)| side)
-            .all(|side| (0..2).contains(side))
-        {
-            return Ok(());
-        }
-        Err(CodecError::Malformed("a side that is neither left nor right").restoring(&self.name))
+        Ok(())
     }
 
     fn snapshot(&self, output: &mut Output) -> Result<(), OperatorError> {
-        let rows: Vec<_> = self
-            .state
-            .slots()
-            .filter_map(|slot| self.current(slot))
-            .collect();
-        for gains in rows.chunks(FIRED_ROWS) {
-            let changes = self.emit(&[], gains);
-            output
-                .rows
-                .push(changes.map_err(|error| error.working(&self.name))?);
-        }
-        Ok(())
+        let emitted = self.state.parts(|part| {
+            let rows = part.slots();
+            let rows: Vec<_> = rows.filter_map(|slot| self.current(part, slot)).collect();
+            for gains in rows.chunks(FIRED_ROWS) {
+                output.rows.push(self.emit(&[], gains)?);
+            }
+            Ok(())
+        });
+        emitted.map_err(|error: CodecError| error.working(&self.name))
+    }
+
+    fn spill_to(&mut self, memory: &Arc<StateMemory>) -> Result<(), OperatorError> {
+        let spilling = self.state.spill_to(memory, 0);
+        spilling.map_err(|error| CodecError::from(error).working(&self.name))
+    }
+
+    fn trim(&mut self) -> Result<bool, OperatorError> {
+        let trimmed = self.state.trim();
+        trimmed.map_err(|error| error.working(&self.name))
     }
 
     fn state_bytes(&self) -> usize {

@@ -33,5 +33,5 @@ pub use operator::{Clock, Fired, Operator, OperatorError, Output};
 pub use rolling::{Rolling, RollingSpec};
 pub use route::Router;
 pub use routed::RoutedBatch;
-pub use state::{BytesColumn, Columns, KeyedState};
+pub use state::{BytesColumn, Columns, KeyedState, SpillError, StateMemory};
 pub use window::{GroupColumn, Window, WindowSpec};

@@ -6,11 +6,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use tidewright_checkpoints::ShardDelta;
+use tidewright_checkpoints::{Epoch, ShardDelta};
 
 use crate::changes::optional::OptionalRows;
 use crate::changes::touched::TouchedKeys;
@@ -19,7 +21,7 @@ use crate::codec::CodecError;
 use crate::key::{EncodedKeys, KeyCodec};
 use crate::key_join::{JoinKind, check_key_types};
 use crate::operator::{Clock, Fired, Operator, OperatorError, Output};
-use crate::state::{BytesColumn, EntryId, KeyedState};
+use crate::state::{BytesColumn, EntryId, KeyedState, StateMemory};
 
 /// What a [`Lookup`] compares and emits. Positions are among visible columns.
 #[derive(Clone, Debug)]
@@ -72,9 +74,10 @@ impl Lookup {
         })
     }
 
-    fn change(&mut self, rows: &RecordBatch) -> Result<(), CodecError> {
+    fn change(&mut self, rows: &RecordBatch, epoch: Epoch) -> Result<(), CodecError> {
         let diffs = diffs(rows, self.spec.table.fields().len())?.values();
         self.table_key.encode_batch(rows, &mut self.keys)?;
+        self.state.prepare(&self.keys, epoch)?;
         let encoder = self.table_row.codec().encoder(rows)?;
         let nulls = null_rows(rows, &self.spec.table_key);
         let mut value = Vec::new();
@@ -97,8 +100,9 @@ impl Lookup {
         Ok(())
     }
 
-    fn enrich(&mut self, rows: &RecordBatch) -> Result<RecordBatch, CodecError> {
+    fn enrich(&mut self, rows: &RecordBatch, epoch: Epoch) -> Result<RecordBatch, CodecError> {
         self.input_key.encode_batch(rows, &mut self.keys)?;
+        self.state.prepare(&self.keys, epoch)?;
         let nulls = null_rows(rows, &self.spec.input_key);
         let keys = self.keys.iter().enumerate();
         let found = keys.map(|(row, (key, hash))| match &nulls {
@@ -149,13 +153,13 @@ impl Operator for Lookup {
         &mut self,
         port: usize,
         rows: RecordBatch,
-        _clock: &Clock,
+        clock: &Clock,
         output: &mut Output,
     ) -> Result<(), OperatorError> {
         let result = if port == 0 {
-            self.change(&rows)
+            self.change(&rows, clock.epoch)
         } else {
-            self.enrich(&rows).map(|rows| {
+            self.enrich(&rows, clock.epoch).map(|rows| {
                 if rows.num_rows() > 0 {
                     output.rows.push(rows);
                 }
@@ -182,6 +186,16 @@ impl Operator for Lookup {
     fn restored(&mut self) -> Result<(), OperatorError> {
         self.state.restored();
         Ok(())
+    }
+
+    fn spill_to(&mut self, memory: &Arc<StateMemory>) -> Result<(), OperatorError> {
+        let spilling = self.state.spill_to(memory, 0);
+        spilling.map_err(|error| CodecError::from(error).working(&self.spec.name))
+    }
+
+    fn trim(&mut self) -> Result<bool, OperatorError> {
+        let trimmed = self.state.trim();
+        trimmed.map_err(|error| error.working(&self.spec.name))
     }
 
     fn state_bytes(&self) -> usize {

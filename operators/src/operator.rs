@@ -1,8 +1,12 @@
 //! The one contract of all stateful operators.
 
+use std::sync::Arc;
+
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use tidewright_checkpoints::{Epoch, ShardDelta};
+
+use crate::state::{SpillError, StateMemory};
 
 /// What an operator knows about time while it works on one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,14 @@ pub enum OperatorError {
         aggregate: String,
         /// The type that is too small.
         data_type: String,
+    },
+    /// State that doesn't fit into memory cannot be kept on disk.
+    #[error("{operator}: {source}")]
+    Spill {
+        /// The operator.
+        operator: String,
+        /// The cause.
+        source: SpillError,
     },
     /// Restored bytes don't have this operator's form.
     #[error("{operator}: the restored state is not in the expected form: {reason}")]
@@ -129,6 +141,24 @@ pub trait Operator {
     /// If the operator cannot go on.
     fn snapshot(&self, _output: &mut Output) -> Result<(), OperatorError> {
         Ok(())
+    }
+
+    /// Lets cold keys go to local disk when the process has more state in memory than its limit. Called before anything
+    /// else, or never.
+    ///
+    /// # Errors
+    /// If the disk cannot be written.
+    fn spill_to(&mut self, _memory: &Arc<StateMemory>) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
+    /// Moves cold keys to disk while there is more in memory than the limit. Called between any two other calls.
+    /// Returns whether the disk was used since the last call: then others have their turn before it is called again.
+    ///
+    /// # Errors
+    /// If the disk cannot be written.
+    fn trim(&mut self) -> Result<bool, OperatorError> {
+        Ok(false)
     }
 
     /// Bytes of state in memory, about.

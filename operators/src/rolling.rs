@@ -17,14 +17,14 @@ use arrow::array::{ArrayRef, Int8Array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use tidewright_checkpoints::{ShardDelta, SubKeyRange};
+use tidewright_checkpoints::{Epoch, ShardDelta, SubKeyRange};
 
 use crate::accumulate::{Accumulators, Aggregate, AggregateError, Input, separate_late};
 use crate::batch::DIFF;
 use crate::codec::CodecError;
 use crate::key::{EncodedKeys, KeyCodec};
 use crate::operator::{Clock, Fired, Operator, OperatorError, Output};
-use crate::state::{EntryId, KeyedState, SlotId};
+use crate::state::{EntryId, KeyedState, SlotId, StateMemory};
 use totals::Totals;
 
 /// The most tiles that one call of [`Operator::fire`] lets go, and the most keys whose rows it emits.
@@ -142,7 +142,7 @@ impl Rolling {
     }
 
     /// Adds rows that are not late.
-    fn add(&mut self, rows: &RecordBatch) -> Result<(), OperatorError> {
+    fn add(&mut self, rows: &RecordBatch, epoch: Epoch) -> Result<(), OperatorError> {
         let input = self.input(rows)?;
         let encoded = self.codec.encode_batch(rows, &mut self.keys);
         encoded.map_err(|error| error.working(&self.name))?;
@@ -150,6 +150,8 @@ impl Rolling {
             let placed = self.keys.place_in_splits(rows);
             placed.map_err(|error| error.working(&self.name))?;
         }
+        let loaded = self.tiles.prepare(&self.keys, epoch);
+        self.derive(loaded)?;
         self.starts.clear();
         let starts = input.times.iter().map(|time| self.spec.tile(*time));
         self.starts.extend(starts);
@@ -169,11 +171,24 @@ impl Rolling {
         added.map_err(|error| error.of(&self.name))
     }
 
+    /// Rebuilds the totals of keys that came from disk or from a checkpoint.
+    fn derive(&mut self, loaded: Result<Vec<SlotId>, CodecError>) -> Result<(), OperatorError> {
+        let slots = loaded.map_err(|error| self.working(error))?;
+        if slots.is_empty() {
+            return Ok(());
+        }
+        for slot in &slots {
+            self.tiles.pin(*slot);
+        }
+        let rebuilt = self.totals.rebuild(&slots, &self.tiles);
+        rebuilt.map_err(|error| error.of(&self.name))
+    }
+
     /// Lets tiles go that no longer count, as many as one call may; returns whether there may be more.
-    fn expire(&mut self, watermark: i64) -> bool {
+    fn expire(&mut self, horizon: i64) -> bool {
         let gone = SubKeyRange {
             start: i64::MIN,
-            end: self.spec.horizon(watermark),
+            end: horizon,
         };
         let mut entries = Vec::new();
         self.tiles.peek_range(gone, KEYS_PER_FIRING, &mut entries);
@@ -186,25 +201,21 @@ impl Rolling {
     }
 
     /// Emits the changes of as many keys as one call may; returns whether there are more.
-    fn emit(&mut self, output: &mut Output) -> Result<bool, OperatorError> {
+    fn emit(&mut self, output: &mut Output) -> Result<bool, AggregateError> {
         let slots = self.totals.take_changed(KEYS_PER_FIRING);
-        let settled = self.totals.settle(&slots, &self.tiles);
-        let change = settled.map_err(|error| error.of(&self.name))?;
-        let losses = self.rows(&change.losses, self.totals.emitted(), -1)?;
-        let gains = self.rows(&change.gains, self.totals.current(), 1)?;
+        let change = self.totals.settle(&slots, &self.tiles)?;
+        let losses = self.rows(&self.tiles, &change.losses, self.totals.emitted(), -1)?;
+        let gains = self.rows(&self.tiles, &change.gains, self.totals.current(), 1)?;
         match (losses.num_rows(), gains.num_rows()) {
             (0, 0) => {}
             (0, _) => output.rows.push(gains),
             (_, 0) => output.rows.push(losses),
             _ => {
                 let rows = concat_batches(&self.schema, [&losses, &gains]);
-                output
-                    .rows
-                    .push(rows.map_err(|error| self.working(error.into()))?);
+                output.rows.push(rows.map_err(CodecError::from)?);
             }
         }
-        let emitted = self.totals.emitted_now(&change);
-        emitted.map_err(|error| error.of(&self.name))?;
+        self.totals.emitted_now(&change)?;
         for slot in &change.gone {
             self.tiles.unpin(*slot);
         }
@@ -214,18 +225,17 @@ impl Rolling {
     /// The rows of these keys, with their results from `values`.
     fn rows(
         &self,
+        tiles: &KeyedState<Accumulators>,
         slots: &[SlotId],
         values: &Accumulators,
         diff: i8,
-    ) -> Result<RecordBatch, OperatorError> {
-        let keys = slots.iter().map(|slot| self.tiles.key(*slot));
-        let keys = self.codec.decode(keys);
-        let mut columns: Vec<ArrayRef> = keys.map_err(|error| self.working(error))?;
-        let aggregates = values.finish(slots);
-        columns.extend(aggregates.map_err(|error| error.of(&self.name))?);
+    ) -> Result<RecordBatch, AggregateError> {
+        let keys = slots.iter().map(|slot| tiles.key(*slot));
+        let mut columns: Vec<ArrayRef> = self.codec.decode(keys)?;
+        columns.extend(values.finish(slots)?);
         columns.push(Arc::new(Int8Array::from_value(diff, slots.len())));
-        RecordBatch::try_new(Arc::clone(&self.schema), columns)
-            .map_err(|error| self.working(error.into()))
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), columns);
+        Ok(rows.map_err(CodecError::from)?)
     }
 }
 
@@ -244,7 +254,7 @@ impl Operator for Rolling {
             });
         let rows = separate_late(rows, accepted.as_ref(), output);
         match rows.map_err(|error| self.working(error))? {
-            Some(rows) => self.add(&rows),
+            Some(rows) => self.add(&rows, clock.epoch),
             None => Ok(()),
         }
     }
@@ -256,8 +266,22 @@ impl Operator for Rolling {
         } else {
             clock.watermark
         };
-        let more = self.expire(watermark) || self.emit(output)?;
-        Ok(if more { Fired::More } else { Fired::Done })
+        let horizon = self.spec.horizon(watermark);
+        if self.expire(horizon) {
+            return Ok(Fired::More);
+        }
+        let emitted = self.emit(output);
+        if emitted.map_err(|error| error.of(&self.name))? {
+            return Ok(Fired::More);
+        }
+        // Only when everything in memory is emitted: a key is emitted once per epoch.
+        if !self.tiles.is_due(horizon) {
+            return Ok(Fired::Done);
+        }
+        let loaded = self.tiles.load_due(horizon, KEYS_PER_FIRING);
+        self.derive(loaded)?;
+        self.expire(horizon);
+        Ok(Fired::More)
     }
 
     fn checkpoint(&mut self) -> Vec<ShardDelta> {
@@ -272,25 +296,46 @@ impl Operator for Rolling {
     fn restored(&mut self) -> Result<(), OperatorError> {
         self.tiles.restored();
         let slots: Vec<_> = self.tiles.slots().collect();
-        for slot in &slots {
-            self.tiles.pin(*slot);
-        }
-        let rebuilt = self.totals.rebuild(&slots, &self.tiles);
-        rebuilt.map_err(|error| error.of(&self.name))
+        self.derive(Ok(slots))
     }
 
     fn snapshot(&self, output: &mut Output) -> Result<(), OperatorError> {
-        let mut slots = self.tiles.slots();
-        loop {
-            let some = slots.by_ref().filter(|slot| self.totals.is_emitted(*slot));
-            let some: Vec<_> = some.take(KEYS_PER_FIRING).collect();
-            if some.is_empty() {
-                return Ok(());
+        let snapshot = self.tiles.parts(|part| {
+            let mut slots: Vec<_> = part.slots().collect();
+            let mut totals = self.totals.fresh()?;
+            let totals = if std::ptr::eq(part, &raw const self.tiles) {
+                slots.retain(|slot| self.totals.is_emitted(*slot));
+                &self.totals
+            } else {
+                totals.rebuild(&slots, part)?;
+                &totals
+            };
+            for some in slots.chunks(KEYS_PER_FIRING) {
+                let rows = self.rows(part, some, totals.emitted(), 1)?;
+                output.rows.push(rows);
             }
-            output
-                .rows
-                .push(self.rows(&some, self.totals.emitted(), 1)?);
-        }
+            Ok(())
+        });
+        snapshot.map_err(|error: AggregateError| error.of(&self.name))
+    }
+
+    fn spill_to(&mut self, memory: &Arc<StateMemory>) -> Result<(), OperatorError> {
+        let spilling = self.tiles.spill_to(memory, self.totals.bytes_per_key());
+        spilling.map_err(|error| CodecError::from(error).working(&self.name))
+    }
+
+    fn trim(&mut self) -> Result<bool, OperatorError> {
+        let totals = &self.totals;
+        let coldest = self
+            .tiles
+            .coldest(totals.heap_bytes(), |slot| totals.is_changed(slot));
+        self.totals.forget(&coldest);
+        // When its first tile leaves.
+        let wake = |tiles: &[(i64, EntryId)]| tiles.first().map(|(tile, _)| *tile);
+        let spilled = self.tiles.spill(&coldest, wake);
+        let tidied = spilled.and_then(|()| self.tiles.tidy());
+        let read = tidied.map_err(|error| self.working(error))?;
+        Ok(read || !coldest.is_empty())
     }
 
     fn state_bytes(&self) -> usize {

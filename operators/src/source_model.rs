@@ -20,6 +20,7 @@ use crate::accumulate::{Aggregate, AggregateFunction};
 use crate::batch::{OFFSET, SPLIT, WATERMARK};
 use crate::operator::{Clock, Fired, Operator, Output};
 use crate::route::Router;
+use crate::state::StateMemory;
 
 /// How far behind the largest event time of its split a row may be.
 const OUT_OF_ORDERNESS: i64 = 2_000;
@@ -339,6 +340,28 @@ impl Placement {
     }
 }
 
+/// A limit so small that every key goes to disk as soon as it may.
+pub(crate) fn no_memory() -> Arc<StateMemory> {
+    let directory = std::env::temp_dir().join("tidewright-tests");
+    Arc::new(StateMemory::new(0, 1, &directory))
+}
+
+/// Makes an operator, on request with [`no_memory`].
+pub(crate) fn limited<O: Operator>(make: fn() -> O, limited: bool) -> impl Fn() -> O {
+    move || {
+        let mut operator = make();
+        if limited {
+            operator.spill_to(&no_memory()).unwrap();
+        }
+        operator
+    }
+}
+
+/// Trims until nothing more goes to disk.
+pub(crate) fn trim(operator: &mut impl Operator) {
+    while operator.trim().unwrap() {}
+}
+
 /// Drives operators as the runtime does: rows go to the owner of their key; at a checkpoint the deltas of all workers are
 /// kept; at a restart they make up another number of workers.
 pub(crate) fn drive<O: Operator>(
@@ -401,13 +424,18 @@ fn drive_placed<O: Operator>(
         for rows in &epoch.batches {
             for (worker, part) in placement.parts(rows, workers.len()) {
                 workers[worker].apply(0, part, &clock, &mut output).unwrap();
+                trim(&mut workers[worker]);
             }
         }
         for worker in &mut workers {
-            while worker.fire(&clock, &mut output).unwrap() == Fired::More {}
+            while worker.fire(&clock, &mut output).unwrap() == Fired::More {
+                trim(worker);
+            }
+            trim(worker);
         }
         if matches!(epoch.end, Cut::Checkpoint | Cut::Restart(_)) {
             log.extend(workers.iter_mut().flat_map(Operator::checkpoint));
+            workers.iter_mut().for_each(trim);
         }
         let mut snapshot = None;
         if let Cut::Restart(count) = epoch.end {
@@ -440,8 +468,10 @@ fn restore<O: Operator>(
             .filter(|delta| placement.owner(delta.shard, count) == worker)
         {
             operator.restore(delta.clone()).unwrap();
+            trim(&mut operator);
         }
         operator.restored().unwrap();
+        trim(&mut operator);
         operator
     });
     workers.collect()

@@ -5,6 +5,9 @@
 //! is its row in the [`Columns`]. Entries are also listed by sub-key, so that a range of sub-keys can be read and
 //! dropped over all keys. A key goes with its last entry.
 //!
+//! Where a state may grow larger than memory, what is said here holds for the keys in memory; the others are on disk
+//! ([`spill`]).
+//!
 //! What changed since the last checkpoint is kept as it happens: changed entries in a list, removed ones as
 //! tombstones, dropped ranges as one tombstone with the shards that it touched. So the cost of
 //! [`KeyedState::checkpoint`] follows the change, never the total.
@@ -14,6 +17,7 @@ mod columns;
 mod durable;
 mod lists;
 mod slots;
+mod spill;
 
 use tidewright_checkpoints::{Shard, SubKeyRange};
 
@@ -22,6 +26,8 @@ use changes::Changes;
 pub use columns::{BytesColumn, Columns};
 use lists::Lists;
 use slots::Slots;
+use spill::Spill;
+pub use spill::{SpillError, StateMemory};
 
 /// The number of an entry, and its row in the columns. Valid until the entry goes.
 pub type EntryId = u32;
@@ -58,6 +64,8 @@ pub struct KeyedState<C> {
     in_splits: bool,
     /// Between the first [`restore`](Self::restore) and [`restored`](Self::restored), entries are listed by shard too.
     restoring: bool,
+    /// What is on disk, where keys may go there.
+    spill: Option<Box<Spill>>,
 }
 
 impl<C: Columns> KeyedState<C> {
@@ -73,6 +81,7 @@ impl<C: Columns> KeyedState<C> {
             changes: Changes::default(),
             in_splits: false,
             restoring: false,
+            spill: None,
         }
     }
 
@@ -295,6 +304,7 @@ impl<C: Columns> KeyedState<C> {
     /// Forgets entries that are not listed any more.
     fn forget(&mut self, entries: &[EntryId]) {
         for entry in entries {
+            self.modified(*entry);
             let record = self.records[*entry as usize];
             let slot = self.slots.get_mut(record.slot);
             slot.sub_keys.remove(record.sub_key);
@@ -306,10 +316,11 @@ impl<C: Columns> KeyedState<C> {
         self.vacant.extend_from_slice(entries);
     }
 
-    /// The number of entries.
+    /// The number of entries, in memory and on disk.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.records.len() - self.vacant.len()
+        let spilled = self.spill.as_ref().map_or(0, |spill| spill.entries());
+        self.records.len() - self.vacant.len() + spilled
     }
 
     /// Whether there is no entry.

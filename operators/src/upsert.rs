@@ -18,7 +18,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{ArrowPrimitiveType, Int8Type, Int64Type, SchemaRef, UInt32Type};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use tidewright_checkpoints::ShardDelta;
+use tidewright_checkpoints::{Epoch, ShardDelta};
 
 use crate::batch::{OFFSET, OP, SPLIT, VERSION_TIME};
 use crate::changes::touched::TouchedKeys;
@@ -27,7 +27,7 @@ use crate::codec::mapping::RowMapping;
 use crate::codec::{CodecError, RowCodec};
 use crate::key::{EncodedKeys, KeyCodec};
 use crate::operator::{Clock, Fired, Operator, OperatorError, Output};
-use crate::state::{BytesColumn, EntryId, KeyedState, SlotId};
+use crate::state::{BytesColumn, EntryId, KeyedState, SlotId, StateMemory};
 
 /// The version that every value in state starts with.
 const FORMAT: u8 = 1;
@@ -92,12 +92,13 @@ impl Upsert {
         })
     }
 
-    fn read(&mut self, rows: &RecordBatch) -> Result<(), CodecError> {
+    fn read(&mut self, rows: &RecordBatch, epoch: Epoch) -> Result<(), CodecError> {
         let ops = hidden::<Int8Type>(rows, self.visible, OP)?;
         let times = hidden::<Int64Type>(rows, self.visible + 1, VERSION_TIME)?;
         let splits = hidden::<UInt32Type>(rows, self.visible + 2, SPLIT)?;
         let offsets = hidden::<Int64Type>(rows, self.visible + 3, OFFSET)?;
         self.key.encode_batch(rows, &mut self.keys)?;
+        self.state.prepare(&self.keys, epoch)?;
         let encoder = self.row.encoder(rows)?;
         let mut value = Vec::new();
         for (row, (key, hash)) in self.keys.iter().enumerate() {
@@ -128,6 +129,7 @@ impl Upsert {
     /// Encodes every row anew that was encoded with the columns of `from`.
     fn bring_from(&mut self, from: &SchemaRef) -> Result<(), CodecError> {
         let mapping = RowMapping::new(from, self.row.schema())?;
+        self.state.load_all()?;
         let slots: Vec<_> = self.state.slots().collect();
         let entries = slots.iter().flat_map(|slot| self.state.sub_keys(*slot));
         let entries: Vec<_> = entries.map(|(_, entry)| *entry).collect();
@@ -212,10 +214,11 @@ impl Operator for Upsert {
         &mut self,
         _port: usize,
         rows: RecordBatch,
-        _clock: &Clock,
+        clock: &Clock,
         _output: &mut Output,
     ) -> Result<(), OperatorError> {
-        self.read(&rows).map_err(|error| error.working(&self.name))
+        self.read(&rows, clock.epoch)
+            .map_err(|error| error.working(&self.name))
     }
 
     fn fire(&mut self, _clock: &Clock, output: &mut Output) -> Result<Fired, OperatorError> {
@@ -253,22 +256,18 @@ impl Operator for Upsert {
     }
 
     fn restore(&mut self, delta: ShardDelta) -> Result<(), OperatorError> {
-        self.state
-            .restore(&delta)
-            .map_err(|error| error.restoring(&self.name))
+        let values = delta.entries.iter();
+        let mut values = values.filter_map(|entry| entry.value.as_deref());
+        let restored = match values.all(|value| Version::decode(value).is_some()) {
+            true => self.state.restore(&delta),
+            false => Err(CodecError::Malformed("no version of a row")),
+        };
+        restored.map_err(|error| error.restoring(&self.name))
     }
 
     fn restored(&mut self) -> Result<(), OperatorError> {
         self.state.restored();
-        let entries = self
-            .state
-            .slots()
-            .flat_map(|slot| self.state.sub_keys(slot));
-        let values = entries.map(|(_, entry)| self.state.columns().get(*entry));
-        if values.map(Version::decode).all(|version| version.is_some()) {
-            return Ok(());
-        }
-        Err(CodecError::Malformed("no version of a row").restoring(&self.name))
+        Ok(())
     }
 
     fn migrate(&mut self, from: &SchemaRef) -> Result<(), OperatorError> {
@@ -277,17 +276,25 @@ impl Operator for Upsert {
     }
 
     fn snapshot(&self, output: &mut Output) -> Result<(), OperatorError> {
-        let slots = self.state.slots();
-        let rows: Vec<_> = slots
-            .filter_map(|slot| winner(&self.state, slot)?.row)
-            .collect();
-        for gains in rows.chunks(FIRED_ROWS) {
-            let changes = self.emit(&[], gains);
-            output
-                .rows
-                .push(changes.map_err(|error| error.working(&self.name))?);
-        }
-        Ok(())
+        let emitted = self.state.parts(|part| {
+            let rows = part.slots();
+            let rows: Vec<_> = rows.filter_map(|slot| winner(part, slot)?.row).collect();
+            for gains in rows.chunks(FIRED_ROWS) {
+                output.rows.push(self.emit(&[], gains)?);
+            }
+            Ok(())
+        });
+        emitted.map_err(|error: CodecError| error.working(&self.name))
+    }
+
+    fn spill_to(&mut self, memory: &Arc<StateMemory>) -> Result<(), OperatorError> {
+        let spilling = self.state.spill_to(memory, 0);
+        spilling.map_err(|error| CodecError::from(error).working(&self.name))
+    }
+
+    fn trim(&mut self) -> Result<bool, OperatorError> {
+        let trimmed = self.state.trim();
+        trimmed.map_err(|error| error.working(&self.name))
     }
 
     fn state_bytes(&self) -> usize {

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, TimestampMillisecondArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use tidewright_checkpoints::{ShardDelta, SubKeyRange};
+use tidewright_checkpoints::{Epoch, ShardDelta, SubKeyRange};
 
 use crate::accumulate::{Accumulators, Aggregate, AggregateError, Input, separate_late};
 use crate::codec::CodecError;
 use crate::key::{EncodedKeys, KeyCodec};
 use crate::operator::{Clock, Fired, Operator, OperatorError, Output};
-use crate::state::{EntryId, KeyedState};
+use crate::state::{EntryId, KeyedState, StateMemory};
 use revisions::Revisions;
 
 /// The most rows that one call of [`Operator::fire`] emits.
@@ -175,7 +175,12 @@ impl Window {
     }
 
     /// Adds rows that are not late, at this watermark of the epoch before.
-    fn add(&mut self, rows: &RecordBatch, watermark: i64) -> Result<(), OperatorError> {
+    fn add(
+        &mut self,
+        rows: &RecordBatch,
+        watermark: i64,
+        epoch: Epoch,
+    ) -> Result<(), OperatorError> {
         let input = self.input(rows)?;
         let encoded = self.codec.encode_batch(rows, &mut self.keys);
         encoded.map_err(|error| error.working(&self.name))?;
@@ -183,6 +188,8 @@ impl Window {
             let placed = self.keys.place_in_splits(rows);
             placed.map_err(|error| error.working(&self.name))?;
         }
+        let prepared = self.state.prepare(&self.keys, epoch);
+        prepared.map_err(|error| error.working(&self.name))?;
         self.panes.clear();
         let panes = input.times.iter().map(|time| self.spec.pane(*time));
         self.panes.extend(panes);
@@ -233,7 +240,7 @@ impl Operator for Window {
             });
         let rows = separate_late(rows, accepted.as_ref(), output);
         match rows.map_err(|error| self.working(error))? {
-            Some(rows) => self.add(&rows, clock.watermark_before),
+            Some(rows) => self.add(&rows, clock.watermark_before, clock.epoch),
             None => Ok(()),
         }
     }
@@ -249,17 +256,15 @@ impl Operator for Window {
         }
         let closed = self.spec.closed(watermark);
         let mut entries = Vec::new();
+        let loaded = self.state.load_due(closed.end, ROWS_PER_FIRING);
+        loaded.map_err(|error| self.working(error))?;
         self.state.peek_range(closed, ROWS_PER_FIRING, &mut entries);
-        if entries.is_empty() {
-            return Ok(Fired::Done);
+        if !entries.is_empty() {
+            output.rows.push(self.results(&entries)?);
+            self.state.drop_range(closed, entries.len());
         }
-        output.rows.push(self.results(&entries)?);
-        self.state.drop_range(closed, entries.len());
-        Ok(if entries.len() < ROWS_PER_FIRING {
-            Fired::Done
-        } else {
-            Fired::More
-        })
+        let more = entries.len() == ROWS_PER_FIRING || self.state.is_due(closed.end);
+        Ok(if more { Fired::More } else { Fired::Done })
     }
 
     fn checkpoint(&mut self) -> Vec<ShardDelta> {
@@ -274,6 +279,33 @@ impl Operator for Window {
     fn restored(&mut self) -> Result<(), OperatorError> {
         self.state.restored();
         Ok(())
+    }
+
+    fn spill_to(&mut self, memory: &Arc<StateMemory>) -> Result<(), OperatorError> {
+        let spilling = self.state.spill_to(memory, 0);
+        spilling.map_err(|error| CodecError::from(error).working(&self.name))
+    }
+
+    fn trim(&mut self) -> Result<bool, OperatorError> {
+        let held = self.revisions.as_ref();
+        if held.is_some_and(Revisions::holds_entries) {
+            return Ok(false);
+        }
+        let coldest = self.state.coldest(0, |_| false);
+        let published = held.map_or(i64::MIN, Revisions::published);
+        let lateness = self.spec.lateness_ms;
+        // When its first pane is to be published, or to go.
+        let wake = |panes: &[(i64, EntryId)]| {
+            let panes = panes.iter().map(|(pane, _)| match *pane < published {
+                true => pane.saturating_add(lateness).min(i64::MAX - 1),
+                false => *pane,
+            });
+            panes.min()
+        };
+        let spilled = self.state.spill(&coldest, wake);
+        let tidied = spilled.and_then(|()| self.state.tidy());
+        let read = tidied.map_err(|error| error.working(&self.name))?;
+        Ok(read || !coldest.is_empty())
     }
 
     fn state_bytes(&self) -> usize {

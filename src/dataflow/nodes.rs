@@ -329,6 +329,10 @@ impl<'scope> Builder<'_, 'scope, '_> {
             Some(source) => context.shards_of_splits(worker, source),
             None => vec![ShardRange::owned_by(worker, context.workers)],
         };
+        if let Some(memory) = &context.memory {
+            let spilling = operator.spill_to(memory);
+            spilling.unwrap_or_else(|error| fail(&error.to_string()));
+        }
         context.restore_operator(&id, &mut *operator, &shards);
         let how = Stateful {
             id,

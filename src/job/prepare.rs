@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::Instant,
 };
@@ -11,9 +12,10 @@ use tidewright_checkpoints::claim::Claimed;
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore::{self, Restored, Which};
 use tidewright_checkpoints::store::{self, CheckpointStore};
-use tidewright_jobs::Compiled;
 use tidewright_jobs::job::{Delivery, SinkConfig};
 use tidewright_jobs::plan::Plan;
+use tidewright_jobs::{Compiled, StateSettings};
+use tidewright_operators::StateMemory;
 
 use super::fit::{check_fit, check_resync, fingerprints, refuse_appended_again, with_new_outboxes};
 use super::start_point::{self, StartPoint};
@@ -43,6 +45,12 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         .clone()
         .unwrap_or(compiled.job.checkpoint.store);
     let url = absolute(&url)?;
+    let memory = memory(
+        compiled.job.state.as_ref(),
+        &url,
+        &compiled.plan,
+        options.workers,
+    )?;
     let mut plan = compiled.plan;
     let start = options.start.as_ref();
     let moved_sources = start.map(|start| start.apply(&mut plan)).transpose();
@@ -63,7 +71,12 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     };
     let (start, claimed) = agree(&*store, &plan.name, &options.restore, cluster.as_ref())?;
     let latest = start.latest(&*store, &plan.name)?;
-    let restored = load(&*store, &plan.name, start.restored.as_ref())?;
+    let restored = load(
+        &*store,
+        &plan.name,
+        start.restored.as_ref(),
+        memory.as_deref(),
+    )?;
     let manifest = restored.as_ref().map(|restored| &restored.manifest);
     let upgrade = Upgrade::decide(&operators, manifest, &options.allowed).map_err(RunError::of)?;
     for note in &upgrade.notes {
@@ -135,6 +148,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         hold,
         allow_duplicates: options.allow_duplicates,
         fence,
+        memory,
         stores: EmbeddedStores::default(),
         readers: Mutex::default(),
         publish: Mutex::new(publish),
@@ -189,6 +203,44 @@ fn absolute(url: &str) -> Result<String, RunError> {
     }
 }
 
+/// The limit of the state in memory, with a folder for what is beyond it.
+fn memory(
+    state: Option<&StateSettings>,
+    checkpoints: &str,
+    plan: &Plan,
+    workers: usize,
+) -> Result<Option<Arc<StateMemory>>, RunError> {
+    let Some(state) = state else {
+        return Ok(None);
+    };
+    let directory = match (&state.directory, checkpoints.strip_prefix("file://")) {
+        (Some(directory), _) => PathBuf::from(directory),
+        (None, Some(checkpoints)) => Path::new(checkpoints).join(".spill"),
+        (None, None) => std::env::temp_dir().join("tidewright"),
+    };
+    std::fs::create_dir_all(&directory).map_err(|error| {
+        RunError(format!(
+            "the folder {} for state that doesn't fit into memory cannot be made: {error}. Name another one with \
+             state.directory",
+            directory.display()
+        ))
+    })?;
+    if is_in_memory(&directory) {
+        tracing::warn!(
+            directory = %directory.display(),
+            "the folder for state that doesn't fit into memory is itself in memory (tmpfs): name one on a disk with state.directory"
+        );
+    }
+    let limit = usize::try_from(state.memory_bytes).unwrap_or(usize::MAX);
+    let states = dataflow::keyed_states(plan) * workers;
+    Ok(Some(Arc::new(StateMemory::new(limit, states, &directory))))
+}
+
+fn is_in_memory(directory: &Path) -> bool {
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    rustix::fs::statfs(directory).is_ok_and(|found| found.f_type == TMPFS_MAGIC)
+}
+
 /// Who holds the job, for people.
 fn holder() -> String {
     let uname = rustix::system::uname();
@@ -199,14 +251,18 @@ fn holder() -> String {
     )
 }
 
+/// Where state has a limit, its files don't stay in memory.
 fn load(
     store: &dyn CheckpointStore,
     job: &str,
     manifest: Option<&String>,
+    memory: Option<&StateMemory>,
 ) -> Result<Option<Restored>, RunError> {
+    let scratch = memory.map(StateMemory::directory);
     match manifest {
         None => Ok(None),
-        Some(name) => restore::load(store, job, &Which::Path(name.clone())).map_err(RunError::of),
+        Some(name) => restore::load_into(store, job, &Which::Path(name.clone()), scratch)
+            .map_err(RunError::of),
     }
 }
 

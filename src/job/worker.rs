@@ -45,6 +45,10 @@ pub fn work(worker: &mut timely::worker::Worker, context: &Arc<JobContext>) -> b
 /// Writes what the frontiers say into the job's measures.
 fn observe(context: &JobContext, probes: &dataflow::Probes) {
     let stats = &context.stats;
+    if let Some(memory) = &context.memory {
+        stats.state_spilled.raise(memory.spilled());
+        stats.state_fetched.raise(memory.fetched());
+    }
     let reached = |probe: &timely::dataflow::ProbeHandle<u64>, end: u64| {
         probe.with_frontier(|frontier| frontier.first().map_or(end, |next| next.saturating_sub(1)))
     };

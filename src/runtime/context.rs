@@ -13,7 +13,7 @@ use tidewright_checkpoints::{Epoch, Generation, OperatorId, Shard, ShardRange};
 use tidewright_jobs::JobSettings;
 use tidewright_jobs::job::{Delivery, StartAfter};
 use tidewright_jobs::plan::{Plan, SourcePlan};
-use tidewright_operators::Operator;
+use tidewright_operators::{Operator, OperatorError, StateMemory};
 use timely::scheduling::SyncActivator;
 
 use super::clock_operator::Replay;
@@ -56,7 +56,7 @@ impl Settings {
         Self {
             epoch_tick: Duration::from_millis(job.epoch_tick_ms),
             checkpoint_interval: Duration::from_millis(job.checkpoint.interval_ms),
-            in_flight_bytes: bytes(job.in_flight_bytes),
+            in_flight_bytes: bytes(job.in_flight_bytes.min(in_flight_within(job))),
             outbox_bytes: bytes(job.outbox_bytes),
             tables_first: job.start_after == StartAfter::Tables,
             delivery: job.delivery.iter().cloned().collect(),
@@ -108,6 +108,13 @@ impl Place {
     }
 }
 
+/// What an epoch asks for is in memory whatever the limit of state says, so an epoch must be much smaller than the limit.
+fn in_flight_within(job: &JobSettings) -> u64 {
+    const LEAST: u64 = 1 << 20;
+    let state = job.state.as_ref();
+    state.map_or(u64::MAX, |state| (state.memory_bytes / 16).max(LEAST))
+}
+
 /// A job that is about to run in this process.
 pub struct JobContext {
     /// What it computes.
@@ -154,6 +161,8 @@ pub struct JobContext {
     pub location: String,
     /// Whether this process may still write.
     pub fence: Arc<dyn Fence>,
+    /// How much keyed state is in memory; `None`: all of it.
+    pub memory: Option<Arc<StateMemory>>,
     /// Embedded stores that this process has open.
     pub stores: EmbeddedStores,
     /// Threads to wait for at the end: readers report their last offsets.
@@ -284,19 +293,18 @@ impl JobContext {
             .flat_map(|shards| restored.deltas(kept_as, *shards))
         {
             let delta = delta.unwrap_or_else(|error| fail(&error.to_string()));
-            if let Err(error) = operator.restore(delta) {
-                fail(&error.to_string());
-            }
+            let restored = operator.restore(delta);
+            trimmed(operator, restored).unwrap_or_else(|error| fail(&error.to_string()));
         }
-        if let Err(error) = operator.restored() {
-            fail(&error.to_string());
-        }
+        let restored = operator.restored();
+        restored.unwrap_or_else(|error| fail(&error.to_string()));
         if let Some(migration) = migration {
             let migrated = migration
                 .schema()
                 .and_then(|from| operator.migrate(&from).map_err(|error| error.to_string()));
             migrated.unwrap_or_else(|error| fail(&format!("operator {id}: {error}")));
         }
+        trimmed(operator, Ok(())).unwrap_or_else(|error| fail(&error.to_string()));
     }
 
     /// Starts the publishing thread, on worker 0.
@@ -311,4 +319,14 @@ impl JobContext {
             .take()?;
         Some(super::publish::start(settings, activator))
     }
+}
+
+/// What doesn't fit into memory goes to disk as it is restored.
+fn trimmed(
+    operator: &mut dyn Operator,
+    restored: Result<(), OperatorError>,
+) -> Result<(), OperatorError> {
+    restored?;
+    while operator.trim()? {}
+    Ok(())
 }

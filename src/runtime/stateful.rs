@@ -9,9 +9,10 @@
 //! A port whose rows are where they belong already has no exchange.
 //!
 //! An epoch is worked on when no input can bring more of it: its rows, then its watermark, then its checkpoint. Firing
-//! happens in bounded pieces, a piece per activation, under the held capability.
+//! happens in bounded pieces, a piece per activation, under the held capability. So does whatever uses the disk, where
+//! state may be larger than memory: after a batch that did, others have their turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use arrow::record_batch::RecordBatch;
 use tidewright_checkpoints::{OperatorId, ShardDelta};
@@ -89,6 +90,8 @@ struct Capabilities {
 
 /// An epoch that is being worked on.
 struct Active {
+    /// Batches that are not applied yet, with their ports.
+    batches: VecDeque<(usize, RecordBatch)>,
     tick: Tick,
     clock: Clock,
     capabilities: Capabilities,
@@ -169,6 +172,10 @@ pub fn stateful<'scope>(
                 }
             });
             loop {
+                if check(&how.id, operator.trim()) {
+                    activator.activate();
+                    return;
+                }
                 if active.is_none() {
                     let Some(entry) = waiting.first_entry() else {
                         return;
@@ -185,25 +192,30 @@ pub fn stateful<'scope>(
                         continue;
                     };
                     let clock = clock_of(&tick, how.clock_node);
-                    for (port, batches) in ports.into_iter().enumerate() {
-                        for batch in batches {
-                            check(&how.id, operator.apply(port, batch, &clock, &mut output));
-                        }
-                    }
+                    let ports = ports.into_iter().enumerate();
+                    let batches = ports.flat_map(|(port, batches)| {
+                        batches.into_iter().map(move |rows| (port, rows))
+                    });
                     active = Some(Active {
+                        batches: batches.collect(),
                         tick,
                         clock,
                         capabilities,
                     });
                 }
                 let Some(Active {
+                    batches,
                     tick,
                     clock,
                     capabilities,
-                }) = &active
+                }) = &mut active
                 else {
                     return;
                 };
+                if let Some((port, rows)) = batches.pop_front() {
+                    check(&how.id, operator.apply(port, rows, clock, &mut output));
+                    continue;
+                }
                 let fired = check(&how.id, operator.fire(clock, &mut output));
                 how.late.add(
                     output

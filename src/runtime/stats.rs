@@ -151,6 +151,10 @@ pub struct Stats {
     pub checkpoints: Counter,
     /// Bytes written for checkpoints and compaction.
     pub checkpoint_bytes: Counter,
+    /// Keys moved to local disk, where state may be larger than memory.
+    pub state_spilled: Counter,
+    /// Keys brought back.
+    pub state_fetched: Counter,
     /// From a marker's close to its publication.
     pub checkpoint_times: Latencies,
     /// When epochs were ingested.
@@ -201,6 +205,8 @@ impl Stats {
             durable: Counter::default(),
             checkpoints: Counter::default(),
             checkpoint_bytes: Counter::default(),
+            state_spilled: Counter::default(),
+            state_fetched: Counter::default(),
             checkpoint_times: Latencies::default(),
             ingest_times: IngestTimes::default(),
             delivery_times: Latencies::default(),

@@ -33,6 +33,17 @@ pub struct Summary {
     pub latency_ms: Option<Quantiles>,
     /// Published checkpoints.
     pub checkpoints: Checkpoints,
+    /// State larger than memory; zero without a limit.
+    pub state: StateMoves,
+}
+
+/// How often keys were moved between memory and local disk.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StateMoves {
+    /// To disk.
+    pub spilled: u64,
+    /// Back.
+    pub fetched: u64,
 }
 
 /// Rows made.
@@ -94,6 +105,10 @@ impl Summary {
                 bytes: stats.checkpoint_bytes.get(),
                 p50_ms: checkpoint_times.map(|times| times[0]),
                 p99_ms: checkpoint_times.map(|times| times[1]),
+            },
+            state: StateMoves {
+                spilled: stats.state_spilled.get(),
+                fetched: stats.state_fetched.get(),
             },
         }
     }

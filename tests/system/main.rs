@@ -21,5 +21,6 @@ mod outage;
 mod replay;
 mod restore;
 mod shop;
+mod spilling;
 mod upgrade;
 mod zombies;

@@ -168,6 +168,8 @@ pub struct ShopJob {
     pub store_url: String,
     environment: Vec<(&'static str, String)>,
     interval: &'static str,
+    /// How much state is in memory; `None`: all of it.
+    memory: Option<&'static str>,
 }
 
 impl ShopJob {
@@ -185,6 +187,7 @@ impl ShopJob {
             store_url: format!("file://{}/checkpoints", folder.path().display()),
             environment: Vec::new(),
             interval: "50ms",
+            memory: None,
             folder,
         };
         job.job_file(shop).write(job.folder.path());
@@ -200,6 +203,12 @@ impl ShopJob {
         self.store_url = url;
         self.environment = environment.into_iter().collect();
         self.interval = "200ms";
+        self
+    }
+
+    /// Not more state than this is in memory.
+    pub fn with_memory(mut self, memory: &'static str) -> Self {
+        self.memory = Some(memory);
         self
     }
 
@@ -256,6 +265,9 @@ impl ShopJob {
             .args(["--summary", "json"])
             .env("RUST_LOG", "info")
             .env("REDIS_URL", &self.redis_url);
+        if let Some(memory) = self.memory {
+            command = command.args(["--set", &format!("state.memory={memory}")]);
+        }
         for (name, value) in &self.environment {
             command = command.env(name, value);
         }

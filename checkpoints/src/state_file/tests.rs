@@ -204,3 +204,26 @@ proptest! {
         let _ = section_codec::decode(Shard(0), &bytes);
     }
 }
+
+#[test]
+fn a_file_that_was_moved_out_of_memory_reads_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = StateFile::open("f", build(&sample())).unwrap();
+    let scratch = crate::scratch::nameless_file(folder.path()).unwrap();
+    let moved = file.clone().keep_in(scratch).unwrap();
+    let mut sections = 0;
+    for operator in file.operators() {
+        let here: Vec<_> = file
+            .deltas(operator, ShardRange::ALL)
+            .map(Result::unwrap)
+            .collect();
+        let there: Vec<_> = moved
+            .deltas(operator, ShardRange::ALL)
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(here, there);
+        sections += here.len();
+    }
+    assert!(sections > 0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     diagnostics::{Fault, Report},
-    job::{CheckpointSpec, Delivery, EpochSpec, LimitsSpec, StartAfter},
+    job::{CheckpointSpec, Delivery, EpochSpec, LimitsSpec, StartAfter, StateSpec},
     tree::{Tree, read},
 };
 
@@ -13,6 +13,9 @@ use crate::{
 pub struct JobSettings {
     /// How state is made durable.
     pub checkpoint: CheckpointSettings,
+    /// How much of the state is in memory; `None`: all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateSettings>,
     /// How long an epoch gathers rows, in milliseconds.
     pub epoch_tick_ms: u64,
     /// Bytes computed but not yet delivered, per sink, at which sources pause.
@@ -45,6 +48,15 @@ pub struct CheckpointSettings {
     pub keep: u32,
 }
 
+/// State larger than memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StateSettings {
+    /// Keyed state in memory, in bytes.
+    pub memory_bytes: u64,
+    /// A folder on a local disk for the rest; `None`: beside local checkpoints, or the system's for temporary files.
+    pub directory: Option<String>,
+}
+
 const LOCAL_INTERVAL_MS: u64 = 100;
 const OBJECT_STORE_INTERVAL_MS: u64 = 1_000;
 
@@ -59,6 +71,7 @@ pub(super) fn settings(
     let epoch: Option<EpochSpec> = section(tree, "epoch", report);
     let limits: Option<LimitsSpec> = section(tree, "limits", report);
     let start_after: Option<StartAfter> = section(tree, "start_after", report);
+    let state: Option<Option<StateSpec>> = section(tree, "state", report);
     let checkpoint = checkpoint.and_then(|spec| checkpoints(spec, job, tree, report));
     let (epoch, limits) = (epoch?, limits?);
     let mut at_least = |path: [&str; 2], value: u64, least: u64, text: &str| {
@@ -70,8 +83,16 @@ pub(super) fn settings(
     at_least(["epoch", "tick"], epoch.tick.0, 1, "1ms");
     at_least(["limits", "outbox"], limits.outbox.0, 1 << 10, "1KiB");
     at_least(["limits", "in_flight"], limits.in_flight.0, 1 << 10, "1KiB");
+    let state = state?.map(|state| StateSettings {
+        memory_bytes: state.memory.0,
+        directory: state.directory,
+    });
+    if let Some(state) = &state {
+        at_least(["state", "memory"], state.memory_bytes, 1 << 10, "1KiB");
+    }
     Some(JobSettings {
         checkpoint: checkpoint?,
+        state,
         epoch_tick_ms: epoch.tick.0,
         outbox_bytes: limits.outbox.0,
         in_flight_bytes: limits.in_flight.0,

@@ -80,6 +80,9 @@ pub struct JobFile {
     /// How state is made durable.
     #[serde(default)]
     pub checkpoint: CheckpointSpec,
+    /// How much of the state is in memory; all of it if absent.
+    #[serde(default)]
+    pub state: Option<StateSpec>,
     /// How rows are grouped into epochs.
     #[serde(default)]
     pub epoch: EpochSpec,
@@ -92,7 +95,7 @@ pub struct JobFile {
 }
 
 /// The keys of [`JobFile`].
-pub(crate) const TOP_LEVEL_KEYS: [&str; 10] = [
+pub(crate) const TOP_LEVEL_KEYS: [&str; 11] = [
     "name",
     "sources",
     "views",
@@ -100,6 +103,7 @@ pub(crate) const TOP_LEVEL_KEYS: [&str; 10] = [
     "dead_letter",
     "late",
     "checkpoint",
+    "state",
     "epoch",
     "limits",
     "start_after",
@@ -294,6 +298,21 @@ impl Default for CheckpointSpec {
             keep: default_keep(),
         }
     }
+}
+
+/// State larger than memory: keys that were not used of late are moved to a file on local disk. Checkpoints are the same.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StateSpec {
+    /// How much keyed state a process holds in memory: windows, rolling windows, tables and joins by key, with the page
+    /// caches of the files. What one epoch touches and what changed since the last checkpoint is in memory whatever this
+    /// says, and so are joins and aggregates of tables by differential dataflow, rows on their way, and outboxes. So that an
+    /// epoch is small, `limits.in_flight` is at most a sixteenth of this, or 1 MiB if that is more.
+    pub memory: ByteSize,
+    /// A folder on a local disk for the rest. Default: `.spill` in the folder of the checkpoints, or with an object store the
+    /// system's folder for temporary files. Nothing in it outlives the process.
+    #[serde(default)]
+    pub directory: Option<String>,
 }
 
 /// How rows are grouped into epochs.

@@ -61,4 +61,8 @@ impl Accumulator for Count {
     fn bytes(&self) -> usize {
         self.counts.capacity() * size_of::<i64>()
     }
+
+    fn row_bytes(&self) -> usize {
+        size_of::<i64>()
+    }
 }

@@ -168,4 +168,12 @@ impl<P: Physical> Accumulator for Edge<P> {
     fn bytes(&self) -> usize {
         self.rows.capacity() * size_of::<Option<Row<P>>>() + self.heap
     }
+
+    fn row_bytes(&self) -> usize {
+        size_of::<Option<Row<P>>>()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.heap
+    }
 }

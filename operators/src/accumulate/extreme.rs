@@ -115,4 +115,12 @@ impl<P: Physical> Accumulator for Extreme<P> {
     fn bytes(&self) -> usize {
         self.values.capacity() * size_of::<Option<P>>() + self.heap
     }
+
+    fn row_bytes(&self) -> usize {
+        size_of::<Option<P>>()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.heap
+    }
 }

@@ -209,4 +209,32 @@ impl Columns for Accumulators {
         let members = self.members.iter();
         members.map(|member| member.accumulator.bytes()).sum()
     }
+
+    fn row_bytes(&self) -> usize {
+        let members = self.members.iter();
+        members.map(|member| member.accumulator.row_bytes()).sum()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let members = self.members.iter();
+        members.map(|member| member.accumulator.heap_bytes()).sum()
+    }
+
+    fn fresh(&self) -> Result<Self, CodecError> {
+        let fresh = |member: &Member| {
+            let made = super::accumulator(&member.aggregate, member.argument);
+            Ok(Member {
+                accumulator: made.map_err(|error| match error {
+                    AggregateError::Codec(error) => error,
+                    _ => CodecError::Malformed("an aggregate that existed exists no more"),
+                })?,
+                aggregate: member.aggregate.clone(),
+                argument: member.argument,
+            })
+        };
+        let members = self.members.iter().map(fresh);
+        Ok(Self {
+            members: members.collect::<Result<_, CodecError>>()?,
+        })
+    }
 }

@@ -1,5 +1,7 @@
 //! Operators under test: several workers, checkpoints, restarts.
 
+use std::sync::Arc;
+
 use arrow::array::AsArray;
 use arrow::datatypes::Int8Type;
 use arrow::record_batch::RecordBatch;
@@ -8,6 +10,8 @@ use tidewright_checkpoints::{Epoch, ShardDelta};
 
 use crate::operator::{Clock, Fired, Operator, Output};
 use crate::route::Router;
+use crate::source_model::{no_memory, trim};
+use crate::state::StateMemory;
 
 /// One operator on several workers, with the log of its checkpoints.
 pub(crate) struct Fleet<O> {
@@ -16,6 +20,8 @@ pub(crate) struct Fleet<O> {
     workers: Vec<O>,
     log: Vec<ShardDelta>,
     epoch: u64,
+    /// The limit of all operators' state; `None`: there is none.
+    pub(crate) memory: Option<Arc<StateMemory>>,
 }
 
 impl<O: Operator> Fleet<O> {
@@ -27,7 +33,23 @@ impl<O: Operator> Fleet<O> {
             workers: vec![make()],
             log: Vec::new(),
             epoch: 0,
+            memory: None,
         }
+    }
+
+    /// On request, every key goes to disk as soon as it may.
+    pub(crate) fn limited(mut self, limited: bool) -> Self {
+        self.memory = limited.then(no_memory);
+        self.workers = vec![self.made()];
+        self
+    }
+
+    fn made(&self) -> O {
+        let mut operator = (self.make)();
+        if let Some(memory) = &self.memory {
+            operator.spill_to(memory).unwrap();
+        }
+        operator
     }
 
     /// Runs one epoch: per port, batches in order.
@@ -49,11 +71,15 @@ impl<O: Operator> Fleet<O> {
                     self.workers[worker]
                         .apply(port, rows, &clock, &mut output)
                         .unwrap();
+                    trim(&mut self.workers[worker]);
                 }
             }
         }
         for worker in &mut self.workers {
-            while worker.fire(&clock, &mut output).unwrap() == Fired::More {}
+            while worker.fire(&clock, &mut output).unwrap() == Fired::More {
+                trim(worker);
+            }
+            trim(worker);
         }
         output.rows
     }
@@ -62,19 +88,21 @@ impl<O: Operator> Fleet<O> {
     pub(crate) fn checkpoint(&mut self) {
         self.log
             .extend(self.workers.iter_mut().flat_map(Operator::checkpoint));
+        self.workers.iter_mut().for_each(trim);
     }
 
     /// Starts again from the checkpoints, with this many workers.
     pub(crate) fn restart(&mut self, workers: usize) {
-        self.workers = (0..workers).map(|_| (self.make)()).collect();
+        self.workers = (0..workers).map(|_| self.made()).collect();
         for delta in &self.log {
-            self.workers[delta.shard.owner(workers)]
-                .restore(delta.clone())
-                .unwrap();
+            let owner = &mut self.workers[delta.shard.owner(workers)];
+            owner.restore(delta.clone()).unwrap();
+            trim(owner);
         }
-        self.workers
-            .iter_mut()
-            .for_each(|worker| worker.restored().unwrap());
+        for worker in &mut self.workers {
+            worker.restored().unwrap();
+            trim(worker);
+        }
     }
 
     /// All rows of the operator's table, as sorted text.

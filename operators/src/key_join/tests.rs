@@ -116,9 +116,10 @@ proptest! {
     fn every_epoch_tells_what_changed_in_the_join(
         epochs in prop::collection::vec((puts(), puts(), prop::option::of(1..4_usize)), 1..10),
         kind in prop_oneof![Just(JoinKind::Inner), Just(JoinKind::Left)],
+        limit in any::<bool>(),
     ) {
         let make = if kind == JoinKind::Inner { inner } else { left };
-        let mut fleet = Fleet::new(make, vec![vec![2, 0], vec![2, 0]]);
+        let mut fleet = Fleet::new(make, vec![vec![2, 0], vec![2, 0]]).limited(limit);
         let (mut left, mut right) = (Table::new(), Table::new());
         for (left_puts, right_puts, restart) in epochs {
             let before = naive(&left, &right, kind);

@@ -134,9 +134,10 @@ proptest! {
             prop::option::of(1..4_usize),
         ), 1..10),
         kind in prop_oneof![Just(JoinKind::Inner), Just(JoinKind::Left)],
+        limit in any::<bool>(),
     ) {
         let make = if kind == JoinKind::Inner { inner } else { left };
-        let mut fleet = Fleet::new(make, vec![vec![0], vec![1]]);
+        let mut fleet = Fleet::new(make, vec![vec![0], vec![1]]).limited(limit);
         let mut segments = BTreeMap::new();
         for (puts, users, restart) in epochs {
             let changes = apply(&mut segments, &puts);

@@ -5,7 +5,7 @@ use tidewright_checkpoints::Epoch;
 
 use super::*;
 use crate::source_model::{
-    self, Emitted, EpochRows, Row, aggregate_fields, aggregates, all_cells, drive,
+    self, Emitted, EpochRows, Row, aggregate_fields, aggregates, all_cells, drive, limited,
 };
 
 const SIZE: i64 = 4_000;
@@ -108,11 +108,12 @@ fn assert_current(epochs: &[EpochRows], emitted: &[Emitted], largest: i64) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
-    fn the_table_is_current_at_every_epoch_whatever_the_cuts_and_restores(
+    fn the_table_is_current_at_every_epoch_whatever_the_cuts_restores_and_memory(
         epochs in source_model::input(),
+        limit in any::<bool>(),
     ) {
         let largest = accepted(&epochs).map(|row| row.time).max().unwrap_or(i64::MIN);
-        let emitted = drive(rolling, &epochs, largest);
+        let emitted = drive(limited(rolling, limit), &epochs, largest);
         assert_current(&epochs, &emitted, largest);
         let (late, expected) = source_model::late_rows(&epochs, &emitted, |time, watermark| {
             spec().late(time, watermark)

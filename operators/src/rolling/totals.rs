@@ -194,6 +194,39 @@ impl Totals {
         Ok(())
     }
 
+    /// Totals of the same kind without keys.
+    pub(super) fn fresh(&self) -> Result<Self, CodecError> {
+        Ok(Self::new(self.current.fresh()?, self.emitted.fresh()?))
+    }
+
+    /// Whether a key's row is still to be judged in this epoch.
+    pub(super) fn is_changed(&self, slot: SlotId) -> bool {
+        let mark = self.marks.get(slot as usize);
+        mark.is_some_and(|mark| mark.changed)
+    }
+
+    /// Forgets keys that leave memory; [`rebuild`](Self::rebuild) brings them back.
+    pub(super) fn forget(&mut self, slots: &[SlotId]) {
+        // During a restore nothing is derived yet.
+        let known = |slot: &SlotId| (*slot as usize) < self.marks.len();
+        let slots: Vec<_> = slots.iter().copied().filter(known).collect();
+        self.current.reset(&slots);
+        self.emitted.reset(&slots);
+        for slot in &slots {
+            self.marks[*slot as usize] = Mark::default();
+        }
+    }
+
+    /// Bytes that one key costs, without its own allocations.
+    pub(super) fn bytes_per_key(&self) -> usize {
+        size_of::<Mark>() + self.current.row_bytes() + self.emitted.row_bytes()
+    }
+
+    /// Bytes of all keys' own allocations.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.current.heap_bytes() + self.emitted.heap_bytes()
+    }
+
     /// Bytes in memory, about.
     pub(super) fn bytes(&self) -> usize {
         let marks = self.marks.capacity() * size_of::<Mark>();

@@ -21,6 +21,20 @@ pub trait Columns {
 
     /// Bytes in memory, about; in constant time.
     fn bytes(&self) -> usize;
+
+    /// Bytes of one row, without what it has an allocation of its own for.
+    fn row_bytes(&self) -> usize;
+
+    /// Bytes of all rows' own allocations, about; in constant time.
+    fn heap_bytes(&self) -> usize;
+
+    /// Columns of the same kind without rows.
+    ///
+    /// # Errors
+    /// If they cannot be made again.
+    fn fresh(&self) -> Result<Self, CodecError>
+    where
+        Self: Sized;
 }
 
 /// One column of byte strings, such as encoded rows. A new entry's is empty.
@@ -79,5 +93,17 @@ impl Columns for BytesColumn {
 
     fn bytes(&self) -> usize {
         self.values.capacity() * size_of::<Box<[u8]>>() + self.heap
+    }
+
+    fn row_bytes(&self) -> usize {
+        size_of::<Box<[u8]>>()
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.heap
+    }
+
+    fn fresh(&self) -> Result<Self, CodecError> {
+        Ok(Self::default())
     }
 }

@@ -23,6 +23,9 @@ impl<C: Columns> KeyedState<C> {
             record.durable |= lives;
             if lives {
                 deltas.expect(self.slots.get(record.slot).hash);
+                if let Some(residents) = &mut self.slots.residents {
+                    residents.get_mut(record.slot).modified = true;
+                }
             }
             lives
         });
@@ -64,6 +67,17 @@ impl<C: Columns> KeyedState<C> {
             self.lists
                 .peek(delta.shard, *range, usize::MAX, &mut dropped);
             self.release(&dropped);
+            self.drop_spilled(delta.shard, *range)?;
+        }
+        if let Some(residents) = &mut self.slots.residents {
+            residents.next_round();
+            let in_splits = self.in_splits;
+            let hash = |key: &[u8]| match in_splits {
+                true => delta.shard.place(key_hash(key)),
+                false => key_hash(key),
+            };
+            let keys = delta.entries.iter().map(|entry| &*entry.key);
+            self.ask(keys.map(|key| (key, hash(key))))?;
         }
         for entry in &delta.entries {
             let mut hash = key_hash(&entry.key);
@@ -94,8 +108,17 @@ impl<C: Columns> KeyedState<C> {
         let entry = self.find_or_make(key, hash, sub_key);
         self.columns.grow(self.records.len());
         self.records[entry as usize].durable = true;
+        self.modified(entry);
         self.columns.reset(&[entry]);
         self.columns.decode(entry, value)
+    }
+
+    /// What the disk has of an entry's key is no longer what it is.
+    pub(super) fn modified(&mut self, entry: EntryId) {
+        if let Some(residents) = &mut self.slots.residents {
+            let slot = self.records[entry as usize].slot;
+            residents.get_mut(slot).modified = true;
+        }
     }
 
     /// Ends a restore. Does nothing if there was none.

@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 use tidewright_checkpoints::SmallBytes;
 
+use super::spill::residents::Residents;
 use super::{EntryId, SlotId};
 
 /// A key's sub-keys with their entries, ascending. Most keys have one.
@@ -97,7 +98,12 @@ pub(super) struct Slots {
     slots: Vec<Slot>,
     vacant: Vec<SlotId>,
     heap: usize,
+    /// Where keys may go to disk: which of them are in memory.
+    pub(super) residents: Option<Box<Residents>>,
 }
+
+/// Bytes of a key in memory besides its long parts: its slot, and its place in the table at seven eighths.
+pub(super) const BYTES_PER_SLOT: usize = size_of::<Slot>() + 2 * size_of::<SlotId>();
 
 /// Shards, and so workers, are told apart by the top bits of the hash, which the table uses as well: within a worker
 /// they hardly differ. A multiplication carries the lower bits up (Knuth's, by the golden ratio).
@@ -161,6 +167,9 @@ impl Slots {
         let slots = &self.slots;
         let rehash = |slot: &SlotId| table_hash(slots[*slot as usize].hash);
         self.table.insert_unique(table_hash(hash), slot, rehash);
+        if let Some(residents) = &mut self.residents {
+            residents.came(slot, hash);
+        }
         slot
     }
 
@@ -181,6 +190,9 @@ impl Slots {
             return;
         }
         slot.used = false;
+        if let Some(residents) = &mut self.residents {
+            residents.left(id, &slot.key, slot.hash);
+        }
         self.heap -= slot.key.heap();
         slot.key = SmallBytes::default();
         let hash = table_hash(slot.hash);
@@ -192,6 +204,16 @@ impl Slots {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = SlotId> {
         self.table.iter().copied()
+    }
+
+    /// The number of keys.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.vacant.len()
+    }
+
+    /// Bytes of keys that have an allocation of their own.
+    pub(super) fn heap(&self) -> usize {
+        self.heap
     }
 
     pub(super) fn bound(&self) -> usize {

@@ -1,27 +1,81 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidewright_checkpoints::ShardDelta;
 use tidewright_checkpoints::ids::key_hash;
 
 use super::*;
+use crate::codec::CodecError;
+use crate::source_model::no_memory;
 
 type Content = BTreeMap<(Vec<u8>, i64), Vec<u8>>;
 type State = KeyedState<BytesColumn>;
 
+/// An empty state; with a limit, every key goes to disk as soon as it may.
+fn empty(limit: bool) -> State {
+    let mut state = State::default();
+    if limit {
+        state.spill_to(&no_memory(), 0).unwrap();
+    }
+    state
+}
+
+/// Moves to disk what may go, each to come back for its least sub-key.
+fn trim(state: &mut State) {
+    loop {
+        let coldest = state.coldest(0, |_| false);
+        if coldest.is_empty() {
+            return;
+        }
+        state
+            .spill(&coldest, |sub_keys| {
+                sub_keys.first().map(|(sub_key, _)| *sub_key)
+            })
+            .unwrap();
+    }
+}
+
+fn ask(state: &mut State, key: &[u8]) {
+    if let Some(residents) = &mut state.slots.residents {
+        residents.next_round();
+    }
+    state.ask(std::iter::once((key, key_hash(key)))).unwrap();
+}
+
 fn put(state: &mut State, key: &[u8], sub_key: i64, value: &[u8]) {
+    ask(state, key);
     let entry = state.entry(key, key_hash(key), sub_key);
     state.columns_mut().set(entry, value);
 }
 
 fn remove(state: &mut State, key: &[u8], sub_key: i64) {
+    ask(state, key);
     if let Some(entry) = state.find(key, key_hash(key), sub_key) {
         state.remove(entry);
     }
 }
 
-/// The content as the ordered scans of all keys tell it; checks that look-ups and the lists by sub-key agree.
+/// The content in memory and on disk.
 fn content(state: &State) -> Content {
+    let mut content = Content::new();
+    let visited = state.parts(|part| {
+        let more = content_in_memory(part);
+        let before = content.len();
+        content.extend(
+            more.iter()
+                .map(|(place, value)| (place.clone(), value.clone())),
+        );
+        assert_eq!(content.len(), before + more.len(), "parts don't overlap");
+        Ok(())
+    });
+    visited.map_err(|error: CodecError| error).unwrap();
+    assert_eq!(state.len(), content.len());
+    content
+}
+
+/// The content as the ordered scans of all keys tell it; checks that look-ups and the lists by sub-key agree.
+fn content_in_memory(state: &State) -> Content {
     let mut content = Content::new();
     for slot in state.slots() {
         let sub_keys = state.sub_keys(slot);
@@ -47,7 +101,6 @@ fn content(state: &State) -> Content {
         .collect();
     assert_eq!(listed.len(), content.len());
     assert!(listed.iter().all(|place| content.contains_key(place)));
-    assert_eq!(state.len(), content.len());
     content
 }
 
@@ -71,10 +124,11 @@ fn replay(log: &[Vec<ShardDelta>]) -> Content {
     content
 }
 
-fn restore(log: &[Vec<ShardDelta>], mine: impl Fn(Shard) -> bool) -> State {
-    let mut state = State::default();
+fn restore(log: &[Vec<ShardDelta>], limit: bool, mine: impl Fn(Shard) -> bool) -> State {
+    let mut state = empty(limit);
     for delta in log.iter().flatten().filter(|delta| mine(delta.shard)) {
         state.restore(delta).unwrap();
+        trim(&mut state);
     }
     state.restored();
     state
@@ -135,8 +189,9 @@ proptest! {
     fn the_deltas_of_all_checkpoints_make_up_the_state(
         steps in prop::collection::vec(step(), 0..120),
         workers in 1usize..5,
+        limit in any::<bool>(),
     ) {
-        let mut state = State::default();
+        let mut state = empty(limit);
         let mut model = Content::new();
         let mut log = vec![];
         for step in steps {
@@ -149,30 +204,34 @@ proptest! {
                     remove(&mut state, &key(number), sub_key);
                     model.remove(&(key(number), sub_key));
                 }
-                Step::Drop(start, end, limit) => {
+                Step::Drop(start, end, most) => {
                     let range = SubKeyRange { start, end };
+                    while state.is_due(end) {
+                        state.load_due(end, 3).unwrap();
+                    }
                     let mut dropped = vec![];
-                    state.peek_range(range, limit, &mut dropped);
+                    state.peek_range(range, most, &mut dropped);
                     for entry in &dropped {
                         model.remove(&(state.key_of(*entry).to_vec(), state.sub_key_of(*entry)));
                     }
-                    prop_assert_eq!(state.drop_range(range, limit), dropped.len());
-                    if dropped.len() < limit {
+                    prop_assert_eq!(state.drop_range(range, most), dropped.len());
+                    if dropped.len() < most {
                         prop_assert!(model.keys().all(|(_, sub_key)| !(start..end).contains(sub_key)));
                     }
                 }
                 Step::Checkpoint => checkpoint(&mut state, &model, &mut log),
                 Step::Restart => {
                     checkpoint(&mut state, &model, &mut log);
-                    state = restore(&log, |_| true);
+                    state = restore(&log, limit, |_| true);
                 }
             }
+            trim(&mut state);
             prop_assert_eq!(&content(&state), &model);
         }
         checkpoint(&mut state, &model, &mut log);
         let mut parts = Content::new();
         for worker in 0..workers {
-            let mine = restore(&log, |shard| shard.owner(workers) == worker);
+            let mine = restore(&log, limit, |shard| shard.owner(workers) == worker);
             parts.extend(content(&mine));
         }
         prop_assert_eq!(parts, model);
@@ -281,4 +340,66 @@ fn keys_in_splits_are_restored_with_their_split_and_no_other() {
         hashed.restore(&deltas[1]).is_err(),
         "not the shard of the key's hash"
     );
+}
+
+#[test]
+fn what_is_in_memory_stays_within_the_limit_and_nothing_is_lost() {
+    let memory = Arc::new(StateMemory::new(400_000, 1, &std::env::temp_dir()));
+    let mut state = State::default();
+    state.spill_to(&memory, 0).unwrap();
+    let key = |number: u32| number.wrapping_mul(0x9e37_79b9).to_be_bytes();
+    for round in 1..4u8 {
+        for number in 0..20_000 {
+            put(&mut state, &key(number), 0, &[round; 40]);
+            if number % 500 == 0 {
+                state.checkpoint();
+                trim(&mut state);
+                assert!(state.slots.len() < 4_000, "{}", state.slots.len());
+            }
+        }
+    }
+    assert_eq!(state.len(), 20_000);
+    assert!(memory.fetched() > 30_000 && memory.spilled() > memory.fetched());
+    assert!(content(&state).values().all(|value| **value == [3; 40]));
+    for number in 0..20_000 {
+        remove(&mut state, &key(number), 0);
+        if number % 500 == 0 {
+            state.checkpoint();
+            trim(&mut state);
+        }
+    }
+    assert!(state.is_empty());
+    assert!(content(&state).is_empty(), "nothing comes back from disk");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let memory = Arc::new(StateMemory::new(
+        0,
+        1,
+        std::path::Path::new("/dev/null/state"),
+    ));
+    let error = State::default()
+        .spill_to(&memory, 0)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("/dev/null/state") && error.contains("state.directory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn nothing_is_left_in_the_folder() {
+    let folder = std::env::temp_dir().join(format!("tidewright-spill-{}", std::process::id()));
+    let memory = Arc::new(StateMemory::new(0, 1, &folder));
+    let mut state = State::default();
+    state.spill_to(&memory, 0).unwrap();
+    put(&mut state, b"a", 0, &[1]);
+    state.checkpoint();
+    ask(&mut state, b"b");
+    trim(&mut state);
+    assert_eq!(memory.spilled(), 1);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    std::fs::remove_dir(&folder).unwrap();
 }

@@ -115,8 +115,9 @@ proptest! {
     #[test]
     fn every_epoch_tells_what_changed_whatever_the_batches_and_restarts(
         epochs in prop::collection::vec((records(), 1..5_usize, prop::option::of(1..4_usize)), 1..10),
+        limit in any::<bool>(),
     ) {
-        let mut fleet = Fleet::new(upsert, vec![vec![1]]);
+        let mut fleet = Fleet::new(upsert, vec![vec![1]]).limited(limit);
         let mut model = Model::default();
         for (records, cut, restart) in epochs {
             let before = model.rows();
@@ -205,15 +206,13 @@ fn state_of_another_form_is_refused() {
             value: Some(value.into()),
         };
         let shard = Shard::of_key(b"k");
-        upsert
-            .restore(ShardDelta {
-                shard,
-                drops: vec![],
-                entries: vec![entry],
-            })
-            .unwrap();
+        let delta = ShardDelta {
+            shard,
+            drops: vec![],
+            entries: vec![entry],
+        };
         assert!(matches!(
-            upsert.restored(),
+            upsert.restore(delta),
             Err(OperatorError::Restore { .. })
         ));
     }

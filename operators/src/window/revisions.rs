@@ -30,6 +30,10 @@ pub(super) struct Revisions {
     losses: Vec<RecordBatch>,
     /// While firing: the panes whose rows are still to be emitted.
     pending: Option<Vec<EntryId>>,
+    /// While firing: what is in memory is emitted and let go; the rest is on disk.
+    settled: bool,
+    /// The end of the panes in memory that have been published.
+    published: i64,
 }
 
 impl Revisions {
@@ -41,7 +45,19 @@ impl Revisions {
             revised: BTreeSet::new(),
             losses: Vec::new(),
             pending: None,
+            settled: false,
+            published: i64::MIN,
         }
+    }
+
+    /// Whether some entries must stay where they are.
+    pub(super) fn holds_entries(&self) -> bool {
+        self.pending.is_some() && !self.settled
+    }
+
+    /// The end of the panes that have been published.
+    pub(super) fn published(&self) -> i64 {
+        self.published
     }
 }
 
@@ -96,18 +112,18 @@ impl Window {
         let mut batches = std::mem::take(&mut revisions.losses);
         // The gains of revised rows go with their losses, so that no reader sees a row missing.
         let together = revisions.revised.len().max(ROWS_PER_FIRING);
+        let ending = SubKeyRange {
+            start: self.spec.ended(watermark_before).end,
+            end: self.spec.ended(watermark).end,
+        };
+        let settled = std::mem::take(&mut revisions.settled);
         let mut pending = match revisions.pending.take() {
+            Some(_) if settled => self.load_ending(ending)?,
             Some(pending) => pending,
             None => {
                 let mut pending: Vec<_> =
                     std::mem::take(&mut revisions.revised).into_iter().collect();
-                let ending = SubKeyRange {
-                    start: self.spec.ended(watermark_before).end,
-                    end: self.spec.ended(watermark).end,
-                };
-                if ending.start < ending.end {
-                    self.state.peek_range(ending, usize::MAX, &mut pending);
-                }
+                self.state.peek_range(ending, usize::MAX, &mut pending);
                 pending
             }
         };
@@ -116,14 +132,28 @@ impl Window {
             batches.push(self.changes(&now, 1)?);
             self.emit(&batches, output)?;
         }
-        let done = pending.is_empty() && {
+        let settled = pending.is_empty() && {
             let closed = self.spec.closed(watermark);
             self.state.drop_range(closed, ROWS_PER_FIRING) < ROWS_PER_FIRING
         };
+        let done = settled && !self.state.is_due(ending.end);
         if let Some(revisions) = &mut self.revisions {
             revisions.pending = (!done).then_some(pending);
+            revisions.settled = settled && !done;
+            if settled {
+                revisions.published = ending.end;
+            }
         }
         Ok(if done { Fired::Done } else { Fired::More })
+    }
+
+    /// Loads some of the keys on disk whose panes are to be published or to go, and returns the panes to be published.
+    fn load_ending(&mut self, ending: SubKeyRange) -> Result<Vec<EntryId>, OperatorError> {
+        let loaded = self.state.load_due(ending.end, ROWS_PER_FIRING);
+        let loaded = loaded.map_err(|error| self.working(error))?;
+        let panes = loaded.iter().flat_map(|slot| self.state.sub_keys(*slot));
+        let panes = panes.filter(|(pane, _)| (ending.start..ending.end).contains(pane));
+        Ok(panes.map(|(_, entry)| *entry).collect())
     }
 
     fn emit(&self, batches: &[RecordBatch], output: &mut Output) -> Result<(), OperatorError> {

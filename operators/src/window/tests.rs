@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use tidewright_checkpoints::Epoch;
 
 use super::*;
-use crate::source_model::{self, EpochRows, Row, aggregate_fields, aggregates, all_cells, drive};
+use crate::source_model::{
+    self, EpochRows, Row, aggregate_fields, aggregates, all_cells, drive, limited,
+};
 
 const SIZE: i64 = 3_000;
 
@@ -73,10 +75,11 @@ fn expected(spec: &WindowSpec, epochs: &[EpochRows]) -> Vec<Vec<String>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
-    fn windows_are_the_group_by_of_accepted_rows_whatever_the_cuts_and_restores(
+    fn windows_are_the_group_by_of_accepted_rows_whatever_the_cuts_restores_and_memory(
         epochs in source_model::input(),
+        limit in any::<bool>(),
     ) {
-        let emitted = drive(window, &epochs, i64::MIN);
+        let emitted = drive(limited(window, limit), &epochs, i64::MIN);
         let mut rows: Vec<_> = emitted.iter().flat_map(|epoch| all_cells(&epoch.rows)).collect();
         rows.sort();
         prop_assert_eq!(rows, expected(&spec(0), &epochs));
@@ -100,9 +103,10 @@ proptest! {
     #[test]
     fn with_lateness_every_loss_takes_back_a_row_and_the_rows_end_as_the_group_by(
         epochs in source_model::input(),
+        limit in any::<bool>(),
     ) {
         let spec = spec(LATENESS);
-        let emitted = drive(patient_window, &epochs, i64::MIN);
+        let emitted = drive(limited(patient_window, limit), &epochs, i64::MIN);
         let mut rows: BTreeSet<Vec<String>> = BTreeSet::new();
         for (number, (epoch, emitted)) in epochs.iter().zip(&emitted).enumerate() {
             for mut cells in emitted.rows.iter().flat_map(all_cells_of) {
@@ -128,8 +132,9 @@ proptest! {
     #[test]
     fn a_window_is_emitted_in_the_epoch_whose_watermark_reaches_its_end(
         epochs in source_model::input(),
+        limit in any::<bool>(),
     ) {
-        let emitted = drive(window, &epochs, i64::MIN);
+        let emitted = drive(limited(window, limit), &epochs, i64::MIN);
         let mut before = i64::MIN;
         for (number, (epoch, emitted)) in epochs.iter().zip(&emitted).enumerate() {
             for batch in &emitted.rows {

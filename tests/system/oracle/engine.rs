@@ -27,6 +27,8 @@ pub struct Variation {
     pub workers: u32,
     pub tick: &'static str,
     pub checkpoints: &'static str,
+    /// How much state is in memory; `None`: all of it.
+    pub memory: Option<&'static str>,
 }
 
 impl Default for Variation {
@@ -35,6 +37,7 @@ impl Default for Variation {
             workers: 1,
             tick: "10ms",
             checkpoints: "100ms",
+            memory: None,
         }
     }
 }
@@ -57,13 +60,19 @@ pub fn run(
     let file = job("oracle", sources, views, &output)
         .checkpoints(variation.checkpoints, &folder.join("checkpoints"))
         .write(folder);
-    let mut process = Command::tidewright(folder)
+    let mut command = Command::tidewright(folder)
         .arg("run")
         .arg(&file)
         .args(["--bounded", "--quiet", "--summary", "json"])
         .args(["--workers", &variation.workers.to_string()])
-        .args(["--set", &format!("epoch.tick={}", variation.tick)])
-        .run(LIMIT);
+        .args(["--set", &format!("epoch.tick={}", variation.tick)]);
+    if let Some(memory) = variation.memory {
+        // The less is read at once, the more epochs and checkpoints there are, and the more often keys come and go.
+        command = command
+            .args(["--set", &format!("state.memory={memory}")])
+            .args(["--set", "limits.in_flight=16KiB"]);
+    }
+    let mut process = command.run(LIMIT);
     match process.status() {
         Some(status) if status.success() => Ok(Ran {
             output,

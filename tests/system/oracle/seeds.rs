@@ -45,6 +45,10 @@ impl Case {
             workers,
             tick: pick(&["1ms", "10ms", "200ms"]),
             checkpoints: pick(&["10ms", "100ms", "1h"]),
+            memory: match pick(&["all", "1KiB", "32KiB"]) {
+                "all" => None,
+                some => Some(some),
+            },
         };
         Self { input, variation }
     }

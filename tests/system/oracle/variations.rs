@@ -13,11 +13,20 @@ fn variation(workers: u32, tick: &'static str, checkpoints: &'static str) -> Var
         workers,
         tick,
         checkpoints,
+        memory: None,
+    }
+}
+
+/// Hardly any key is in memory for longer than an epoch.
+fn without_memory(variation: Variation) -> Variation {
+    Variation {
+        memory: Some("1KiB"),
+        ..variation
     }
 }
 
 #[test]
-fn every_view_equals_the_batch_with_any_workers_epochs_and_checkpoints() {
+fn every_view_equals_the_batch_with_any_workers_epochs_checkpoints_and_memory() {
     let input = Input {
         seed: 42,
         events: 4_000,
@@ -47,13 +56,18 @@ fn every_view_equals_the_batch_with_any_workers_epochs_and_checkpoints() {
         variation(2, "1ms", "1h"),
         variation(4, "200ms", "20ms"),
         variation(2, "10ms", "10ms"),
+        without_memory(variation(1, "1ms", "10ms")),
+        without_memory(variation(2, "10ms", "20ms")),
     ]
     .iter()
     .enumerate()
     {
         let folder = folder.path().join(format!("run-{number}"));
-        let judged =
-            run(&folder, &sources, &views, variation).and_then(|ran| oracle.judge(&views, &ran));
+        let judged = run(&folder, &sources, &views, variation).and_then(|ran| {
+            let moved = ran.summary["state"]["fetched"].as_u64() > Some(0);
+            assert_eq!(moved, variation.memory.is_some(), "{}", ran.summary);
+            oracle.judge(&views, &ran)
+        });
         assert!(judged.is_ok(), "{variation:?}\n{}", judged.unwrap_err());
     }
 }

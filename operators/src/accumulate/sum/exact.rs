@@ -171,4 +171,8 @@ impl Accumulator for ExactSum {
     fn bytes(&self) -> usize {
         self.totals.capacity() * size_of::<Total>()
     }
+
+    fn row_bytes(&self) -> usize {
+        size_of::<Total>()
+    }
 }

@@ -101,4 +101,8 @@ impl Accumulator for FloatSum {
     fn bytes(&self) -> usize {
         self.totals.capacity() * size_of::<Total>()
     }
+
+    fn row_bytes(&self) -> usize {
+        size_of::<Total>()
+    }
 }
