@@ -1,6 +1,7 @@
 //! The command line.
 
 mod cluster;
+mod control;
 mod demo;
 mod diff;
 mod get;
@@ -40,10 +41,18 @@ enum Command {
     Diff(diff::DiffArguments),
     /// Shows a row of an embedded store of the running job.
     Get(get::GetArguments),
+    /// Shows how the running job is doing.
+    Status(control::StatusArguments),
+    /// Takes a savepoint of the running job.
+    Savepoint(control::SavepointArguments),
+    /// Stops the running job with a final checkpoint.
+    Stop(control::StopArguments),
 }
 
 /// Exit code for job files and arguments that are wrong.
 pub const EXIT_USAGE: u8 = 2;
+/// Exit code if there is no such row.
+pub const EXIT_NOT_FOUND: u8 = 4;
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -57,6 +66,9 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Get(arguments) => get::get(&arguments),
+        Command::Status(arguments) => control::status(&arguments),
+        Command::Savepoint(arguments) => control::savepoint(&arguments),
+        Command::Stop(arguments) => control::stop(&arguments),
     }
 }
 

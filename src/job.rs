@@ -1,5 +1,6 @@
 //! A job from start to end: claim it, restore it, run it, stop it.
 
+mod answers;
 mod error;
 mod fit;
 mod prepare;
@@ -9,9 +10,9 @@ mod worker;
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     str::FromStr,
-    sync::{Arc, PoisonError, Weak, atomic::AtomicBool},
+    sync::{Arc, PoisonError, atomic::AtomicBool},
 };
 
 use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
@@ -19,7 +20,7 @@ use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 pub use self::{error::RunError, prepare::prepare};
 use crate::cluster::{Cluster, ClusterOptions};
-use crate::control::socket::{self, Answer, Request};
+use crate::control::socket;
 use crate::dataflow;
 use crate::runtime::context::{JobContext, Place};
 use crate::runtime::stats::Stats;
@@ -71,8 +72,10 @@ pub struct RunOptions {
     pub bounded: bool,
     /// Append sinks may receive rows again.
     pub allow_duplicates: bool,
-    /// Where the job answers requests, if it has an embedded sink.
+    /// Where the job answers requests; nowhere if absent.
     pub socket: Option<PathBuf>,
+    /// Without that place the job does not run; otherwise it only warns.
+    pub socket_required: bool,
 }
 
 /// A job that has been claimed and may be run.
@@ -80,6 +83,7 @@ pub struct PreparedJob {
     context: Arc<JobContext>,
     cluster: Option<Cluster>,
     socket: Option<PathBuf>,
+    socket_required: bool,
     location: String,
 }
 
@@ -208,37 +212,29 @@ impl PreparedJob {
         })
     }
 
-    /// Answers requests for rows of embedded stores, if there are any.
+    /// Answers requests of other processes.
     fn listen(&self) -> Result<Option<socket::Listening>, RunError> {
         if !self.context.place.leads() {
-            // Embedded stores are all with process 0.
+            // Process 0 answers for the job.
             return Ok(None);
         }
-        let stores = dataflow::embedded_paths(&self.context);
-        // The socket's thread outlives the job; the stores must not.
-        let context = Arc::downgrade(&self.context);
-        let Some(path) = self.socket.as_ref().filter(|_| !stores.is_empty()) else {
+        let Some(path) = &self.socket else {
             return Ok(None);
         };
-        let respond = move |Request::Get { relation, key }: Request| match stores.get(&relation) {
-            None => Answer::Refused(format!(
-                "no embedded sink is named {relation} or fed from it; there are: {}",
-                stores.keys().cloned().collect::<Vec<_>>().join(", ")
-            )),
-            Some((path, view)) => match read(&context, path, view, &key) {
-                Ok(Some(row)) => Answer::Row(row),
-                Ok(None) => Answer::NotFound(format!("{relation} has no row with the key {key}")),
-                Err(error) => Answer::Refused(error),
-            },
-        };
-        socket::listen(path, Arc::new(respond))
-            .map(Some)
-            .map_err(|error| {
-                RunError::of(format!(
+        match socket::listen(path, answers::responder(&self.context)) {
+            Ok(listening) => Ok(Some(listening)),
+            Err(error) => {
+                let message = format!(
                     "cannot listen at {}: {error}. Name another place with --socket",
                     path.display()
-                ))
-            })
+                );
+                if self.socket_required {
+                    return Err(RunError::of(message));
+                }
+                tracing::warn!("{message}; this run answers no requests");
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -253,21 +249,6 @@ fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<(), RunError> {
             .map_err(RunError::of)?;
     }
     Ok(())
-}
-
-/// A row of an embedded store of a job that still runs.
-fn read(
-    context: &Weak<JobContext>,
-    path: &Path,
-    view: &str,
-    key: &str,
-) -> Result<Option<serde_json::Value>, String> {
-    let context = context.upgrade().ok_or("the job has ended")?;
-    let store = context
-        .stores
-        .open(path)
-        .map_err(|error| error.to_string())?;
-    store.get(view, key).map_err(|error| error.to_string())
 }
 
 impl Done {

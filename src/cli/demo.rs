@@ -55,6 +55,7 @@ pub fn demo(arguments: &DemoArguments) -> ExitCode {
         bounded: false,
         allow_duplicates: false,
         socket: Some(PathBuf::from(DEFAULT_SOCKET)),
+        socket_required: true,
     };
     let hint = format!("in a second terminal: {} get customer u0000042", program());
     start(compiled, options, false, Some(hint), false)

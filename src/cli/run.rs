@@ -55,9 +55,10 @@ pub struct RunArguments {
     /// Shows no progress.
     #[arg(long)]
     quiet: bool,
-    /// Where this job answers `tidewright get`, if it has an embedded sink.
-    #[arg(long, default_value = DEFAULT_SOCKET)]
-    socket: PathBuf,
+    /// Where this job answers `tidewright status`, `savepoint`, `stop` and `get`. Without it tidewright-data/control.sock, if no
+    /// other job listens there.
+    #[arg(long)]
+    socket: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArguments,
 }
@@ -113,6 +114,8 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         Ok(cluster) => cluster,
         Err(error) => return failed(error, EXIT_USAGE),
     };
+    let socket = arguments.socket.clone();
+    let socket = socket.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
     let options = RunOptions {
         workers: usize::from(arguments.workers),
         cluster,
@@ -123,7 +126,8 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         resync: arguments.resync.iter().cloned().collect(),
         bounded: arguments.bounded,
         allow_duplicates: arguments.allow_duplicates,
-        socket: Some(arguments.socket.clone()),
+        socket: Some(socket),
+        socket_required: arguments.socket.is_some(),
     };
     // One process speaks for the job.
     let speaks = !arguments.cluster.follows();

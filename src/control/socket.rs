@@ -1,66 +1,106 @@
-//! The local socket of a running job: one JSON request and one JSON answer, a line each. Embedded stores lock out other
-//! processes, so their rows are read through the process that writes them.
+//! The local socket of a running job. Embedded stores lock out other processes, so their rows are read through the
+//! process that writes them; savepoints and stops are asked for here.
+//!
+//! Every connection has a thread of its own, so that a request that takes long blocks no other; their number is bounded.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use super::protocol::{Answer, Request};
 
-/// Where `run` listens and `get` asks unless told otherwise.
+/// Where `run` listens and other commands ask unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "tidewright-data/control.sock";
 /// A longer request is refused.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
-/// How long a client may take to ask.
+/// How long a client may take to ask, and to take an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that are served at a time.
+const CONNECTIONS_MAX: usize = 32;
 
-/// What can be asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Request {
-    /// A row of an embedded store.
-    Get {
-        /// The sink, or the view that it is fed from.
-        relation: String,
-        /// The key as text.
-        key: String,
-    },
-}
+/// Takes the answers to one request.
+pub type Reply<'a> = &'a mut dyn FnMut(Answer);
+/// Answers requests: mostly once.
+pub type Respond = Arc<dyn Fn(Request, Reply<'_>) + Send + Sync>;
 
-/// What is answered.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// The row.
-    Row(serde_json::Value),
-    /// There is no such row.
-    NotFound(String),
-    /// The request makes no sense here.
-    Refused(String),
-}
-
-/// Answers requests.
-pub type Respond = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
-
-/// A listening socket; its file goes away with it.
+/// A listening socket; its file goes away with it, once open requests have been answered.
 #[derive(Debug)]
 pub struct Listening {
     path: PathBuf,
+    connections: Arc<Connections>,
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
         // It may have been replaced by another process's; nothing is lost if it stays.
         let _ = std::fs::remove_file(&self.path);
+        self.connections.wait_for_answers();
     }
 }
 
-/// Listens at `path` and answers on a thread of its own. A file that nobody listens at any more is replaced.
+/// The connections that are open, and how many of them wait for an answer.
+#[derive(Debug, Default)]
+struct Connections {
+    counts: Mutex<Counts>,
+    answered: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: usize,
+    unanswered: usize,
+}
+
+impl Connections {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a connection, if there may be one more.
+    fn open(self: &Arc<Self>) -> Option<OpenConnection> {
+        let mut counts = self.counts();
+        (counts.open < CONNECTIONS_MAX).then(|| {
+            counts.open += 1;
+            OpenConnection(self.clone())
+        })
+    }
+
+    /// The process is about to end: whoever asked in time gets the answer, unless the client doesn't take it.
+    fn wait_for_answers(&self) {
+        let unanswered = |counts: &mut Counts| counts.unanswered > 0;
+        // A poisoned lock means a panic, which has ended the process.
+        drop(
+            self.answered
+                .wait_timeout_while(self.counts(), TIMEOUT, unanswered),
+        );
+    }
+}
+
+struct OpenConnection(Arc<Connections>);
+
+impl OpenConnection {
+    fn asked(&self) {
+        self.0.counts().unanswered += 1;
+    }
+
+    fn answered(&self) {
+        self.0.counts().unanswered -= 1;
+        self.0.answered.notify_all();
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.counts().open -= 1;
+    }
+}
+
+/// Listens at `path` and answers each connection on a thread of its own. A file that nobody listens at any more is replaced.
 ///
 /// # Errors
 /// If the socket cannot be made, or another job listens there.
@@ -78,69 +118,73 @@ pub fn listen(path: &Path, respond: Respond) -> io::Result<Listening> {
         std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
+    let connections = Arc::new(Connections::default());
+    let accepting = connections.clone();
     thread::Builder::new()
         .name("control".to_owned())
         .spawn(move || {
-            for connection in listener.incoming().flatten() {
-                // One client's trouble is no other's.
-                if let Err(error) = serve(&connection, &respond) {
-                    tracing::debug!(%error, "a client of the control socket went away");
-                }
+            for stream in listener.incoming().flatten() {
+                accept(stream, accepting.open(), respond.clone());
             }
         })?;
     Ok(Listening {
         path: path.to_owned(),
+        connections,
     })
 }
 
-fn serve(connection: &UnixStream, respond: &Respond) -> io::Result<()> {
-    connection.set_read_timeout(Some(TIMEOUT))?;
-    connection.set_write_timeout(Some(TIMEOUT))?;
-    let mut line = String::new();
-    BufReader::new(connection.take(REQUEST_BYTES_MAX)).read_line(&mut line)?;
-    let answer = match serde_json::from_str(&line) {
-        Ok(request) => respond(request),
-        Err(error) => Answer::Refused(format!("the request is not understood: {error}")),
+fn accept(stream: UnixStream, open: Option<OpenConnection>, respond: Respond) {
+    let Some(open) = open else {
+        let full = format!("{CONNECTIONS_MAX} requests are being answered: ask again later");
+        // A client that goes away is not told.
+        let _ = set_timeouts(&stream).and_then(|()| send(&stream, &Answer::Refused(full)));
+        return;
     };
-    let mut answer = serde_json::to_string(&answer)?;
-    answer.push('\n');
-    let mut connection = connection;
-    connection.write_all(answer.as_bytes())
+    let spawned = thread::Builder::new()
+        .name("control-answer".to_owned())
+        .spawn(move || {
+            // One client's trouble is no other's.
+            if let Err(error) = serve(&stream, &open, &respond) {
+                tracing::debug!(%error, "a client of the control socket went away");
+            }
+        });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "a request to the control socket cannot be answered");
+    }
+}
+
+fn set_timeouts(stream: &UnixStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))
+}
+
+fn send(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_string(answer)?;
+    line.push('\n');
+    stream.write_all(line.as_bytes())
+}
+
+fn serve(stream: &UnixStream, open: &OpenConnection, respond: &Respond) -> io::Result<()> {
+    set_timeouts(stream)?;
+    let mut line = String::new();
+    BufReader::new(stream.take(REQUEST_BYTES_MAX)).read_line(&mut line)?;
+    let request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            let refused = format!("the request is not understood: {error}");
+            return send(stream, &Answer::Refused(refused));
+        }
+    };
+    open.asked();
+    let mut sent = Ok(());
+    respond(request, &mut |answer| {
+        if sent.is_ok() {
+            sent = send(stream, &answer);
+        }
+    });
+    open.answered();
+    sent
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask(path: &Path, line: &str) -> Answer {
-        let mut connection = UnixStream::connect(path).expect("somebody listens");
-        connection.write_all(line.as_bytes()).expect("writes");
-        let mut answer = String::new();
-        BufReader::new(connection)
-            .read_line(&mut answer)
-            .expect("answers");
-        serde_json::from_str(&answer).expect("is an answer")
-    }
-
-    #[test]
-    fn requests_are_answered_and_nonsense_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("deep/control.sock");
-        let respond: Respond = Arc::new(|Request::Get { relation, key }| {
-            Answer::Row(serde_json::json!({"relation": relation, "key": key}))
-        });
-        let listening = listen(&path, respond.clone()).expect("listens");
-        let answer = ask(
-            &path,
-            "{\"get\":{\"relation\":\"customer\",\"key\":\"u1\"}}\n",
-        );
-        assert_eq!(
-            answer,
-            Answer::Row(serde_json::json!({"relation": "customer", "key": "u1"}))
-        );
-        assert!(matches!(ask(&path, "nonsense\n"), Answer::Refused(_)));
-        assert!(listen(&path, respond).is_err(), "the place is taken");
-        drop(listening);
-        assert!(!path.exists());
-    }
-}
+mod tests;

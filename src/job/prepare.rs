@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::Instant,
 };
 
@@ -22,6 +25,7 @@ use super::start_point::{self, StartPoint};
 use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
 use crate::cluster::Cluster;
 use crate::dataflow;
+use crate::place;
 use crate::runtime::context::{JobContext, Place, Settings};
 use crate::runtime::crash::with_crash_points;
 use crate::runtime::failure;
@@ -44,7 +48,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         .checkpoint_store
         .clone()
         .unwrap_or(compiled.job.checkpoint.store);
-    let url = absolute(&url)?;
+    let url = place::url(&url).map_err(RunError::of)?;
     let memory = memory(
         compiled.job.state.as_ref(),
         &url,
@@ -144,6 +148,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         derives_from_reread,
         resync,
         stats,
+        built: AtomicUsize::new(0),
         stop,
         hold,
         allow_duplicates: options.allow_duplicates,
@@ -164,6 +169,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         context: Arc::new(context),
         cluster,
         socket: options.socket,
+        socket_required: options.socket_required,
         location,
     })
 }
@@ -192,17 +198,6 @@ fn agree(
     }
 }
 
-/// A `file://` URL with a relative path means a folder below the current one.
-fn absolute(url: &str) -> Result<String, RunError> {
-    match url.strip_prefix("file://") {
-        Some(path) if !path.starts_with('/') => {
-            let path = std::path::absolute(path).map_err(RunError::of)?;
-            Ok(format!("file://{}", path.display()))
-        }
-        _ => Ok(url.to_owned()),
-    }
-}
-
 /// The limit of the state in memory, with a folder for what is beyond it.
 fn memory(
     state: Option<&StateSettings>,
@@ -219,7 +214,7 @@ fn memory(
         (None, None) => std::env::temp_dir().join("tidewright"),
     };
     std::fs::create_dir_all(&directory).map_err(|error| {
-        RunError(format!(
+        RunError::of(format!(
             "the folder {} for state that doesn't fit into memory cannot be made: {error}. Name another one with \
              state.directory",
             directory.display()

@@ -16,6 +16,7 @@ const PARK_MAX: Duration = Duration::from_millis(100);
 /// One worker thread; true if it ended before everything was delivered.
 pub fn work(worker: &mut timely::worker::Worker, context: &Arc<JobContext>) -> bool {
     let probes = dataflow::build(worker, context);
+    context.built.fetch_add(1, Ordering::Relaxed);
     let leads = worker.index() == context.place.first_worker();
     let mut ended_at = None;
     while worker.has_dataflows() {

@@ -25,6 +25,7 @@ use timely::scheduling::SyncActivator;
 
 use super::control::{Control, Marker, RelationClock, Tick};
 use super::deliver::Durable;
+use super::epoch::wall_clock_ms;
 use super::failure::fail;
 use super::mutant::Mutant;
 use super::persist::Ack;
@@ -145,6 +146,7 @@ pub fn commit<'scope>(
                 if let Some((_, since)) = publishing.take() {
                     settings.stats.checkpoint_times.record(since.elapsed(), 1);
                     settings.stats.checkpoints.add(1);
+                    settings.stats.published_ms.raise(wall_clock_ms());
                 }
                 if let Some(held) = &mut capability {
                     let ahead = if Mutant::Capability.is_asked_for() {

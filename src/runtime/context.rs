@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -151,6 +154,8 @@ pub struct JobContext {
     pub resync: BTreeSet<String>,
     /// What it tells.
     pub stats: Arc<Stats>,
+    /// Workers whose dataflow is built, with its state restored.
+    pub built: AtomicUsize,
     /// Set to end it with a final checkpoint.
     pub stop: Arc<AtomicBool>,
     /// Holds back the deliveries of keyed sinks while a replay has not caught up.

@@ -155,6 +155,8 @@ pub struct Stats {
     pub state_spilled: Counter,
     /// Keys brought back.
     pub state_fetched: Counter,
+    /// When the last of them was published: wall clock, milliseconds since 1970.
+    pub published_ms: Counter,
     /// From a marker's close to its publication.
     pub checkpoint_times: Latencies,
     /// When epochs were ingested.
@@ -207,6 +209,7 @@ impl Stats {
             checkpoint_bytes: Counter::default(),
             state_spilled: Counter::default(),
             state_fetched: Counter::default(),
+            published_ms: Counter::default(),
             checkpoint_times: Latencies::default(),
             ingest_times: IngestTimes::default(),
             delivery_times: Latencies::default(),

@@ -38,7 +38,7 @@ pub struct Summary {
 }
 
 /// How often keys were moved between memory and local disk.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct StateMoves {
     /// To disk.
     pub spilled: u64,
@@ -47,7 +47,7 @@ pub struct StateMoves {
 }
 
 /// Rows made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsOut {
     /// By view.
     pub views: BTreeMap<String, u64>,
@@ -147,6 +147,8 @@ impl Part {
         whole.cpu_seconds += part.cpu_seconds;
         whole.peak_rss_bytes += part.peak_rss_bytes;
         whole.checkpoints.bytes += part.checkpoints.bytes;
+        whole.state.spilled += part.state.spilled;
+        whole.state.fetched += part.state.fetched;
         self.latencies.extend(other.latencies);
         self.undelivered |= other.undelivered;
     }

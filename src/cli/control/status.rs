@@ -1,0 +1,89 @@
+//! `tidewright status`.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use clap::Args;
+
+use super::{Asking, failed, other};
+use crate::control::client;
+use crate::control::protocol::{Answer, Request};
+use crate::control::status::{JobStatus, RunState};
+use crate::runtime::epoch::wall_clock_ms;
+
+/// Arguments of `tidewright status`.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    #[command(flatten)]
+    asking: Asking,
+}
+
+/// Shows how the running job is doing.
+pub fn status(StatusArguments { asking }: &StatusArguments) -> ExitCode {
+    match client::ask_once(&asking.socket, &Request::Status {}) {
+        Ok(Answer::Status(status)) => asking.output.print(&status, text(&status).trim_end()),
+        Ok(answer) => other(answer),
+        Err(error) => failed(error, 1),
+    }
+}
+
+fn text(status: &JobStatus) -> String {
+    let state = match status.state {
+        RunState::Restoring => "restoring",
+        RunState::Running => "running",
+        RunState::Stopping => "stopping",
+    };
+    let mut text = format!(
+        "job {}: {state}, process {}, generation {}, {} worker(s)\n",
+        status.job, status.pid, status.generation, status.workers
+    );
+    let now = wall_clock_ms();
+    let mut line = |name: &str, value: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {name:<12} {value}");
+    };
+    let counts = |counts: &std::collections::BTreeMap<String, u64>| {
+        let counts = counts.iter().map(|(name, count)| format!("{name} {count}"));
+        counts.collect::<Vec<_>>().join("  ")
+    };
+    line("events", counts(&status.events_in));
+    line("rows", counts(&status.rows_out.views));
+    line("delivered", counts(&status.rows_out.sinks));
+    let frontiers = &status.frontiers;
+    let frontiers = [
+        ("ingested", frontiers.ingested),
+        ("computed", frontiers.computed),
+        ("durable", frontiers.durable),
+        ("delivered", frontiers.delivered),
+    ];
+    let ages = frontiers.map(|(name, frontier)| match frontier.epoch {
+        0 => format!("{name} -"),
+        _ => format!("{name} -{} ms", now.saturating_sub(frontier.wall_clock_ms)),
+    });
+    line("frontiers", ages.join("  "));
+    let checkpoints = &status.checkpoints;
+    line(
+        "checkpoints",
+        format!(
+            "{}, {} KiB, the last one at epoch {}",
+            checkpoints.count,
+            checkpoints.bytes / 1024,
+            checkpoints.last_epoch
+        ),
+    );
+    line(
+        "set aside",
+        format!(
+            "{} late, {} dead letters",
+            status.late, status.dead_lettered
+        ),
+    );
+    line(
+        "process",
+        format!(
+            "{:.1} s of CPU, at most {} MiB",
+            status.cpu_seconds,
+            status.peak_rss_bytes >> 20
+        ),
+    );
+    text
+}

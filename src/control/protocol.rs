@@ -1,0 +1,127 @@
+//! What can be asked of a running job, and what it answers.
+//!
+//! ```text
+//! {"get":{"relation":"customer","key":"u1"}}     {"row":{..}} or {"not_found":".."}
+//! {"status":{}}                                  {"status":{..}}, a JobStatus
+//! {"savepoint":{"to":null}}                      {"savepoint":{"location":"..","epoch":1,"bytes":2}} once it is complete
+//! {"stop":{"savepoint":false,"drain":false}}     {"stopping":{"generation":1}} at once; with a savepoint, {"savepoint":{..}} follows
+//! ```
+//! Any request may be answered by `{"refused":"why"}`. A request with a savepoint may take long: its connection stays
+//! open meanwhile, and others are answered on theirs. If the connection ends without the answer, the job has ended.
+
+use serde::{Deserialize, Serialize};
+
+use super::status::JobStatus;
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// A row of an embedded store.
+    Get {
+        /// The sink, or the view that it is fed from.
+        relation: String,
+        /// The key as text.
+        key: String,
+    },
+    /// How the job is doing.
+    Status {},
+    /// A savepoint, while the job goes on.
+    Savepoint {
+        /// Where it goes: the URL of a folder of its own, `file:///..` or `s3://..`. `null`: below the job's checkpoint store.
+        #[serde(default)]
+        to: Option<String>,
+    },
+    /// The job's end, with a final checkpoint.
+    Stop {
+        /// Whether a savepoint is made of that checkpoint, and where.
+        #[serde(default)]
+        savepoint: StopSavepoint,
+        /// Whether the input ends first, so that all windows close. Who wants to go on later must not drain.
+        #[serde(default)]
+        drain: bool,
+    },
+}
+
+/// Whether a job that stops leaves a savepoint: `false`, `true` (below the job's checkpoint store), or a URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum StopSavepoint {
+    /// None, or one at the default place.
+    Wanted(bool),
+    /// One here.
+    To(String),
+}
+
+impl Default for StopSavepoint {
+    fn default() -> Self {
+        Self::Wanted(false)
+    }
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// The row.
+    Row(serde_json::Value),
+    /// There is no such row.
+    NotFound(String),
+    /// How the job is doing.
+    Status(Box<JobStatus>),
+    /// The savepoint is complete and durable.
+    Savepoint(SavepointTaken),
+    /// The job is going to end.
+    Stopping(Stopping),
+    /// The request makes no sense here, or failed; the job goes on as before.
+    Refused(String),
+}
+
+/// A complete savepoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavepointTaken {
+    /// The URL of its folder: what `--restore` takes.
+    pub location: String,
+    /// The epoch of its cut.
+    pub epoch: u64,
+    /// The size of all its files, in bytes.
+    pub bytes: u64,
+}
+
+/// A stop that has been accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// The claim of the process that ends.
+    pub generation: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(request: &Request, json: &str) {
+        assert_eq!(serde_json::to_string(request).expect("has a form"), json);
+        let read: Request = serde_json::from_str(json).expect("is a request");
+        assert_eq!(read, *request);
+    }
+
+    #[test]
+    fn requests_have_the_documented_forms() {
+        check(&Request::Status {}, r#"{"status":{}}"#);
+        check(
+            &Request::Savepoint { to: None },
+            r#"{"savepoint":{"to":null}}"#,
+        );
+        let stop = |savepoint, drain| Request::Stop { savepoint, drain };
+        check(
+            &stop(StopSavepoint::Wanted(true), false),
+            r#"{"stop":{"savepoint":true,"drain":false}}"#,
+        );
+        check(
+            &stop(StopSavepoint::To("s3://b/p".to_owned()), true),
+            r#"{"stop":{"savepoint":"s3://b/p","drain":true}}"#,
+        );
+        let short: Request = serde_json::from_str(r#"{"stop":{}}"#).expect("is a request");
+        assert_eq!(short, stop(StopSavepoint::Wanted(false), false));
+    }
+}

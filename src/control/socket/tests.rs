@@ -1,0 +1,72 @@
+use std::sync::mpsc::channel;
+
+use super::*;
+use crate::control::client;
+
+fn get(relation: &str) -> Request {
+    Request::Get {
+        relation: relation.to_owned(),
+        key: "u1".to_owned(),
+    }
+}
+
+fn row(relation: &str) -> Answer {
+    Answer::Row(serde_json::json!({"relation": relation, "key": "u1"}))
+}
+
+fn echo() -> Respond {
+    Arc::new(|request, reply| match request {
+        Request::Get { relation, key } => reply(Answer::Row(
+            serde_json::json!({"relation": relation, "key": key}),
+        )),
+        other => reply(Answer::Refused(format!("{other:?}"))),
+    })
+}
+
+#[test]
+fn requests_are_answered_and_nonsense_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("deep/control.sock");
+    let listening = listen(&path, echo()).expect("listens");
+    let answer = client::ask_once(&path, &get("customer")).expect("is answered");
+    assert_eq!(answer, row("customer"));
+    let mut connection = UnixStream::connect(&path).expect("somebody listens");
+    connection.write_all(b"nonsense\n").expect("writes");
+    let mut line = String::new();
+    BufReader::new(connection)
+        .read_line(&mut line)
+        .expect("answers");
+    let answer = serde_json::from_str(&line).expect("is an answer");
+    assert!(matches!(answer, Answer::Refused(_)), "{answer:?}");
+    assert!(listen(&path, echo()).is_err(), "the place is taken");
+    drop(listening);
+    assert!(!path.exists());
+    let absent = client::ask_once(&path, &get("customer"));
+    assert!(matches!(absent, Err(client::ClientError::Absent { .. })));
+}
+
+#[test]
+fn a_request_that_takes_long_blocks_no_other_and_is_answered_before_the_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("control.sock");
+    let (go_on, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let respond: Respond = Arc::new(move |request, reply| match request {
+        Request::Get { relation, .. } => reply(row(&relation)),
+        _ => {
+            reply(Answer::NotFound("soon".to_owned()));
+            let wait = wait.lock().expect("one long request at a time");
+            wait.recv().expect("the test goes on");
+            reply(row("long"));
+        }
+    });
+    let listening = listen(&path, respond).expect("listens");
+    let mut long = client::ask(&path, &Request::Status {}).expect("is sent");
+    let first = long.answer(Some(client::TIMEOUT)).expect("accepted");
+    assert_eq!(first, Answer::NotFound("soon".to_owned()));
+    let other = client::ask_once(&path, &get("short")).expect("is answered meanwhile");
+    assert_eq!(other, row("short"));
+    go_on.send(()).expect("somebody waits");
+    drop(listening);
+    assert_eq!(long.answer(None).expect("before the end"), row("long"));
+}
