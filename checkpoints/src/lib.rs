@@ -65,6 +65,7 @@ pub mod paths;
 pub mod publish;
 pub mod restore;
 pub mod retention;
+pub mod savepoint;
 pub mod scratch;
 pub mod sealed;
 pub mod section;

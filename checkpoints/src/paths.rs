@@ -7,6 +7,14 @@
 //! state/{generation}-{first}-{last}-s{start}-{end}.state     merged files: epochs first..=last, shards start..end
 //! ```
 //!
+//! A savepoint is a folder of its own, with `savepoint.json` in the place of HEAD and manifests, and the same names of state
+//! files; unless told otherwise it is made below the job's folder, which keeps it out of every list of that job's files:
+//!
+//! ```text
+//! savepoints/{generation}-{epoch}/savepoint.json
+//! savepoints/{generation}-{epoch}/state/...
+//! ```
+//!
 //! Every name carries the generation of the process that wrote it, so a process that lost the job can never overwrite
 //! a file of its successor.
 
@@ -21,6 +29,18 @@ pub const HEAD: &str = "HEAD";
 pub const MANIFESTS: &str = "manifests/";
 /// The folder of state files.
 pub const STATE: &str = "state/";
+
+/// The manifest of a savepoint, in the savepoint's folder.
+pub const SAVEPOINT: &str = "savepoint.json";
+
+/// Where the savepoints of a job are made unless told otherwise: the URL of a folder below the job's.
+#[must_use]
+pub fn savepoint(job: &str, generation: Generation, epoch: Epoch) -> String {
+    format!(
+        "{}/savepoints/{generation}-{epoch}",
+        job.trim_end_matches('/')
+    )
+}
 
 /// The name of a manifest.
 #[must_use]

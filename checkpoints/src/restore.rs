@@ -1,10 +1,15 @@
 //! Restoring: finding a checkpoint, verifying every byte of it, and handing out its deltas.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     claim::newest_manifest,
-    ids::{Epoch, OperatorId},
+    compaction::ShardMerge,
+    ids::{Epoch, OperatorId, Shard},
     manifest::{FileEntry, MANIFEST_VERSION, Manifest},
     paths, scratch,
     sealed::SealError,
@@ -46,6 +51,17 @@ pub enum RestoreError {
         /// The newest manifest there is.
         newest_manifest: String,
     },
+    /// A savepoint is missing, incomplete or damaged.
+    #[error("savepoint {location} cannot be restored: {source}")]
+    Savepoint {
+        /// The place.
+        location: String,
+        /// What is wrong, with the name of the file.
+        source: Box<RestoreError>,
+    },
+    /// There is no savepoint, but something else or nothing.
+    #[error("{0}")]
+    NoSavepoint(&'static str),
     /// A manifest is damaged.
     #[error("manifest {name}: {source}")]
     Manifest {
@@ -117,6 +133,40 @@ pub struct Restored {
 }
 
 impl Restored {
+    /// All shards that have state.
+    #[must_use]
+    pub fn shards(&self) -> BTreeSet<Shard> {
+        let shards = |(entry, file): &(FileEntry, Arc<StateFile>)| {
+            let range = entry.shards;
+            let shards = file.shards().filter(|shard| range.contains(*shard));
+            shards.collect::<Vec<_>>()
+        };
+        self.files.iter().flat_map(shards).collect()
+    }
+
+    /// The entries of one shard of an operator, sorted by key and sub-key, with nothing that is no longer there.
+    ///
+    /// # Errors
+    /// [`StateFileError`] for malformed sections.
+    pub fn merged(
+        &self,
+        operator: &OperatorId,
+        shard: Shard,
+    ) -> Result<ShardDelta, StateFileError> {
+        let start = u32::from(shard.0);
+        let mut merged = ShardMerge::default();
+        for delta in self.deltas(
+            operator,
+            ShardRange {
+                start,
+                end: start + 1,
+            },
+        ) {
+            merged.apply(delta?);
+        }
+        Ok(merged.into_delta(shard, true))
+    }
+
     /// The operator's deltas of these shards, file by file from oldest to newest: of each shard in the order in which
     /// they apply.
     ///
@@ -159,16 +209,31 @@ pub fn load_into(
     let Some(name) = choose(store, which)? else {
         return Ok(None);
     };
-    let loaded = load_manifest(store, job, &name)
-        .and_then(|manifest| load_files(store, &name, manifest, scratch));
-    match loaded {
-        Ok(restored) => Ok(Some(restored)),
-        Err(source) => Err(RestoreError::Damaged {
-            previous: previous(store, &name),
-            manifest: name,
-            source: Box::new(source),
-        }),
-    }
+    let manifest = load_manifest(store, job, &name);
+    whole(store, &name, manifest, scratch).map(Some)
+}
+
+/// Loads and verifies the checkpoint of a manifest, of whatever job.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_named(store: &dyn CheckpointStore, name: &str) -> Result<Restored, RestoreError> {
+    whole(store, name, read_manifest(store, name), None)
+}
+
+/// A checkpoint with all its files, or the one before as an offer.
+fn whole(
+    store: &dyn CheckpointStore,
+    name: &str,
+    manifest: Result<Manifest, RestoreError>,
+    scratch: Option<&Path>,
+) -> Result<Restored, RestoreError> {
+    let restored = manifest.and_then(|manifest| load_files(store, name, manifest, scratch));
+    restored.map_err(|source| RestoreError::Damaged {
+        previous: previous(store, name),
+        manifest: name.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 fn choose(store: &dyn CheckpointStore, which: &Which) -> Result<Option<String>, RestoreError> {
@@ -196,31 +261,38 @@ pub fn load_manifest(
     job: &str,
     name: &str,
 ) -> Result<Manifest, RestoreError> {
+    let manifest = read_manifest(store, name)?;
+    if manifest.job != job {
+        return Err(RestoreError::Foreign {
+            name: name.to_owned(),
+            reason: format!("it belongs to the job {}, not to {job}", manifest.job),
+        });
+    }
+    Ok(manifest)
+}
+
+/// Reads and verifies a manifest of whatever job.
+///
+/// # Errors
+/// [`RestoreError`] if it is missing, damaged or of a later release.
+pub fn read_manifest(store: &dyn CheckpointStore, name: &str) -> Result<Manifest, RestoreError> {
     let bytes = store.get(name)?;
-    let foreign = |reason| RestoreError::Foreign {
-        name: name.to_owned(),
-        reason,
-    };
     let manifest = Manifest::from_bytes(&bytes).map_err(|source| RestoreError::Manifest {
         name: name.to_owned(),
         source,
     })?;
     if manifest.format_version != MANIFEST_VERSION {
         let version = manifest.format_version;
-        return Err(foreign(format!(
-            "its version {version} is not known to this release"
-        )));
-    }
-    if manifest.job != job {
-        return Err(foreign(format!(
-            "it belongs to the job {}, not to {job}",
-            manifest.job
-        )));
+        return Err(RestoreError::Foreign {
+            name: name.to_owned(),
+            reason: format!("its version {version} is not known to this release"),
+        });
     }
     Ok(manifest)
 }
 
-fn load_files(
+/// Reads and verifies the state files of a manifest.
+pub(crate) fn load_files(
     store: &dyn CheckpointStore,
     name: &str,
     manifest: Manifest,

@@ -36,7 +36,8 @@ use crate::{
 
 const MAGIC: &[u8; 8] = b"TWSTATE\0";
 const END_MAGIC: &[u8; 8] = b"TWEND\0\0\0";
-const FORMAT_VERSION: u16 = 1;
+/// The version of state files that this release writes and reads.
+pub const FORMAT_VERSION: u16 = 1;
 const TRAILER_BYTES: usize = 8 + 8 + 4 + 8;
 
 /// Who wrote a state file, and when on the job's clock.
@@ -169,6 +170,30 @@ impl StateFile {
     #[must_use]
     pub fn header(&self) -> &StateFileHeader {
         &self.header
+    }
+
+    /// The whole file, as it was read.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same state as a file of a job of another name.
+    ///
+    /// # Errors
+    /// [`StateFileError`] for malformed sections.
+    pub fn of_job(&self, job: &str) -> Result<Vec<u8>, StateFileError> {
+        let mut builder = StateFileBuilder::new(&StateFileHeader {
+            job: job.to_owned(),
+            ..self.header.clone()
+        });
+        // Only the order of the layers of one operator's shard matters, and it stays.
+        for (operator, sections) in &self.sections {
+            for section in sections {
+                builder.push(operator, &self.decode(section)?);
+            }
+        }
+        Ok(builder.finish())
     }
 
     /// The operators that it has sections of.

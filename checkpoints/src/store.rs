@@ -164,6 +164,21 @@ fn holder(current: Option<&Head>) -> String {
 /// # Errors
 /// [`OpenError`] if the URL is not understood or the place cannot be used.
 pub fn open(url: &str) -> Result<Arc<dyn CheckpointStore>, OpenError> {
+    open_with(url, |root| LocalStore::open(DiskFilesystem, root))
+}
+
+/// Opens a store only to read from it: like [`open`], but a local folder must be there and is left as it is.
+///
+/// # Errors
+/// [`OpenError`] if the URL is not understood or the place is not there.
+pub fn open_existing(url: &str) -> Result<Arc<dyn CheckpointStore>, OpenError> {
+    open_with(url, |root| LocalStore::existing(DiskFilesystem, root))
+}
+
+fn open_with(
+    url: &str,
+    open_local: impl FnOnce(&str) -> Result<LocalStore<DiskFilesystem>, StoreError>,
+) -> Result<Arc<dyn CheckpointStore>, OpenError> {
     let not_understood = |reason| OpenError {
         url: url.to_owned(),
         reason,
@@ -174,7 +189,7 @@ pub fn open(url: &str) -> Result<Arc<dyn CheckpointStore>, OpenError> {
         ));
     };
     match scheme {
-        "file" if rest.starts_with('/') => LocalStore::open(DiskFilesystem, rest)
+        "file" if rest.starts_with('/') => open_local(rest)
             .map(|store| Arc::new(store) as _)
             .map_err(|error| not_understood(error.to_string())),
         "file" => Err(not_understood(

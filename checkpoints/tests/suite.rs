@@ -16,5 +16,7 @@ mod crashes;
 mod job;
 #[path = "suite/restoring.rs"]
 mod restoring;
+#[path = "suite/savepoints.rs"]
+mod savepoints;
 #[path = "suite/stores.rs"]
 mod stores;

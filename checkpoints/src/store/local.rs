@@ -63,6 +63,25 @@ impl<F: Filesystem> LocalStore<F> {
         Ok(store)
     }
 
+    /// Opens a directory that is there, and changes nothing in it.
+    ///
+    /// # Errors
+    /// If it is not there or cannot be read.
+    pub fn existing(filesystem: F, root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Self {
+            filesystem,
+            root: root.into(),
+            poisoned: AtomicBool::new(false),
+        };
+        match store.filesystem.list(&store.root) {
+            Ok(_) => Ok(store),
+            Err(error) => {
+                let name = store.root.display().to_string();
+                Err(StoreError::determinate("open", name, error))
+            }
+        }
+    }
+
     fn prepare(&self) -> io::Result<()> {
         self.create_dirs(&self.root.clone())?;
         for folder in [paths::MANIFESTS, paths::STATE] {
