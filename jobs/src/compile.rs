@@ -11,6 +11,7 @@ pub use self::settings::{CheckpointSettings, JobSettings, StateSettings};
 use self::{settings::settings, views::Views};
 use crate::{
     check::{self, Feed, suggest},
+    definition::{Definition, SinkDefinition, SourceDefinition},
     diagnostics::{Diagnostic, Diagnostics, Fault, Report},
     job::{Delivery, SinkConfig, SourceConfig, TOP_LEVEL_KEYS},
     plan::{Plan, SinkInput, SinkPlan, SourceKind},
@@ -26,6 +27,8 @@ pub struct Compiled {
     pub plan: Plan,
     /// How it runs.
     pub job: JobSettings,
+    /// What gives its state its meaning.
+    pub definition: Definition,
     /// What looks wrong but does no harm.
     pub warnings: Vec<Diagnostic>,
 }
@@ -60,9 +63,10 @@ pub fn compile_with(
         .and_then(|tree| Compilation::new(&tree, text).run(&mut report));
     let warnings = report.finish()?;
     match compiled {
-        Some((plan, job)) => Ok(Compiled {
+        Some((plan, job, definition)) => Ok(Compiled {
             plan,
             job,
+            definition,
             warnings,
         }),
         // Only errors end a compilation early, and those have returned above.
@@ -118,7 +122,7 @@ impl<'t> Compilation<'t> {
         }
     }
 
-    fn run(mut self, report: &mut Report<'_>) -> Option<(Plan, JobSettings)> {
+    fn run(mut self, report: &mut Report<'_>) -> Option<(Plan, JobSettings, Definition)> {
         self.check_top_level(report);
         let name = self.name(report);
         let declarations = self.sources(report);
@@ -164,7 +168,25 @@ impl<'t> Compilation<'t> {
             views: mapped.views,
             sinks,
         };
-        Some((plan, job?))
+        Some((plan, job?, self.definition(&declarations)))
+    }
+
+    fn definition(&self, declarations: &[SourceDeclaration]) -> Definition {
+        let entries = |section| self.tree.get(section).map_or(&[][..], Tree::entries);
+        let sink = |entry: &Entry| {
+            Some(SinkDefinition {
+                name: entry.key.clone(),
+                from: entry.value.get("from")?.text()?.to_owned(),
+            })
+        };
+        Definition {
+            sources: declarations.iter().map(SourceDefinition::of).collect(),
+            views: entries("views")
+                .iter()
+                .filter_map(views::definition)
+                .collect(),
+            sinks: entries("sinks").iter().filter_map(sink).collect(),
+        }
     }
 
     fn check_top_level(&self, report: &mut Report<'_>) {

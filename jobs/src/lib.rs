@@ -25,6 +25,7 @@
 
 mod check;
 mod compile;
+mod definition;
 mod diagnostics;
 mod explain;
 pub mod job;
@@ -39,6 +40,7 @@ pub mod units;
 pub use self::compile::{
     CheckpointSettings, Compiled, JobSettings, StateSettings, compile, compile_with,
 };
+pub use self::definition::{Definition, SinkDefinition, SourceDefinition, ViewDefinition};
 pub use self::diagnostics::{Diagnostic, Diagnostics, Position, Warning};
 pub use self::explain::{describe_operator, explain, explain_json};
 pub use self::reference::{json_schema, reference_markdown};

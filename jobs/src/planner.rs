@@ -17,7 +17,7 @@ use datafusion_common::Result;
 use datafusion_expr::logical_plan::LogicalPlan;
 
 pub(crate) use self::mapper::Mapper;
-pub(crate) use self::types::declared_type;
+pub(crate) use self::types::{declared_type, type_name};
 use crate::{
     job::SourceConfig,
     plan::locality::partition_column,

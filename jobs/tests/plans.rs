@@ -513,3 +513,39 @@ fn the_schema_knows_every_top_level_key() {
     assert_eq!(keys.len(), 11, "{keys:?}");
     assert_eq!(schema["required"], serde_json::json!(["name", "sources"]));
 }
+
+/// What state is read by: operators, expressions and columns.
+fn nodes(plan: &tidewright_jobs::plan::Plan) -> String {
+    let node = |node: &tidewright_jobs::plan::Node| {
+        format!(
+            "{} {:?} {:?} {:?}",
+            node.name, node.op, node.schema, node.kind
+        )
+    };
+    let nodes: Vec<_> = plan.nodes.iter().map(node).collect();
+    format!("{} {:?}", nodes.join("\n"), plan.views)
+}
+
+#[test]
+fn the_definition_alone_gives_the_same_nodes() {
+    let jobs = [
+        include_str!("../personalization.yaml"),
+        include_str!("../demo.yaml"),
+    ];
+    for job in jobs {
+        let compiled = compile("job.yaml", job, &[], &env).unwrap();
+        let kept = serde_json::to_string(&compiled.definition).unwrap();
+        assert!(
+            !kept.contains("secret") && !kept.contains("localhost"),
+            "{kept}"
+        );
+        let definition: tidewright_jobs::Definition = serde_json::from_str(&kept).unwrap();
+        let plan = definition.plan(&compiled.plan.name).unwrap();
+        assert_eq!(nodes(&plan), nodes(&compiled.plan));
+    }
+    let late = "  late_1m:\n    sql: |\n      SELECT user_id, window_start, window_end, count(*) AS n\n      \
+        FROM tumble(events, INTERVAL '1 minute')\n      GROUP BY user_id, window_start, window_end\n    lateness: 90s\n";
+    let compiled = compiled(late);
+    let plan = compiled.definition.plan("shop").unwrap();
+    assert_eq!(nodes(&plan), nodes(&compiled.plan));
+}

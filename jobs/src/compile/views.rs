@@ -8,6 +8,7 @@ use datafusion_sql::sqlparser::ast::{self, Visit, Visitor};
 
 use crate::{
     check::suggest,
+    definition::ViewDefinition,
     diagnostics::{Fault, Position, Report},
     job::DetailedView,
     planner::{Mapper, PlannedView},
@@ -219,6 +220,16 @@ fn query_of(tree: &Tree) -> Result<Query<'_>, Fault> {
         )
         .help("write `name: |` and the SELECT on the next line, indented")),
     }
+}
+
+/// A view that has been checked.
+pub(super) fn definition(entry: &Entry) -> Option<ViewDefinition> {
+    let query = query_of(&entry.value).ok()?;
+    Some(ViewDefinition {
+        name: entry.key.clone(),
+        sql: query.sql,
+        lateness_ms: query.lateness_ms,
+    })
 }
 
 /// The names that a query reads. Names of CTEs among them do no harm.

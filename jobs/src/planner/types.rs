@@ -40,6 +40,22 @@ pub(crate) fn declared_type(name: &str) -> Option<DataType> {
     })
 }
 
+/// The name of a type that columns can have, as a job file's schema writes it.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    let name = match data_type {
+        DataType::Boolean => "boolean",
+        DataType::Int32 => "int",
+        DataType::Int64 => "bigint",
+        DataType::Float64 => "double",
+        DataType::Utf8View => "string",
+        DataType::Timestamp(_, None) => "timestamp_ms",
+        DataType::Date32 => "date",
+        DataType::Decimal128(precision, scale) => return format!("decimal({precision},{scale})"),
+        other => return other.to_string(),
+    };
+    name.to_owned()
+}
+
 /// `decimal(12,2)`.
 fn decimal(name: &str) -> Option<DataType> {
     let arguments = name.strip_prefix("decimal(")?.strip_suffix(')')?;
@@ -55,6 +71,24 @@ fn decimal(name: &str) -> Option<DataType> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_declared_type_has_its_name() {
+        let names = [
+            "boolean",
+            "int",
+            "bigint",
+            "double",
+            "string",
+            "timestamp_ms",
+            "date",
+            "decimal(12,2)",
+        ];
+        for name in names {
+            let declared = declared_type(name).map(|declared| type_name(&declared));
+            assert_eq!(declared.as_deref(), Some(name));
+        }
+    }
 
     #[test]
     fn decimals_need_a_precision_and_a_scale_within_it() {
