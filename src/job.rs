@@ -16,6 +16,7 @@ use std::{
 };
 
 use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
+use tidewright_checkpoints::paths;
 
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 pub use self::{error::RunError, prepare::prepare};
@@ -23,6 +24,7 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::control::socket;
 use crate::dataflow;
 use crate::runtime::context::{JobContext, Place};
+use crate::runtime::savepoints::Outcome;
 use crate::runtime::stats::Stats;
 use crate::runtime::summary::{Part, Summary};
 pub use crate::runtime::upgrade::Allowed;
@@ -34,6 +36,8 @@ pub enum Restore {
     Latest,
     /// A manifest of the store.
     Manifest(String),
+    /// The savepoint at a URL, of this store or any other.
+    Savepoint(String),
     /// Nothing: sources begin where their configuration says.
     Nothing,
 }
@@ -45,8 +49,14 @@ impl FromStr for Restore {
         Ok(match text {
             "latest" => Self::Latest,
             "none" => Self::Nothing,
-            "" => return Err("expected `latest`, `none` or the name of a manifest".to_owned()),
-            name => Self::Manifest(name.to_owned()),
+            "" => {
+                return Err(
+                    "expected `latest`, `none`, a savepoint's path or URL, or the name of a manifest"
+                        .to_owned(),
+                );
+            }
+            name if name.starts_with(paths::MANIFESTS) => Self::Manifest(name.to_owned()),
+            place => Self::Savepoint(crate::place::url(place)?),
         })
     }
 }
@@ -84,6 +94,8 @@ pub struct PreparedJob {
     cluster: Option<Cluster>,
     socket: Option<PathBuf>,
     socket_required: bool,
+    /// What it goes on from, for people.
+    origin: Option<String>,
     location: String,
 }
 
@@ -92,6 +104,8 @@ pub struct PreparedJob {
 pub struct Done {
     /// What it has come to: of the whole job where this is process 0, otherwise of this process.
     pub summary: Summary,
+    /// The savepoint that it was stopped with.
+    pub savepoint: Option<Outcome>,
     undelivered: bool,
     place: Place,
 }
@@ -99,19 +113,16 @@ pub struct Done {
 /// The checkpoint is the one after the end of all input.
 fn has_ended(manifest: &Manifest) -> bool {
     let mut splits = manifest.sources.values().flat_map(|splits| splits.values());
-    manifest.kind == CheckpointKind::Final && splits.all(|split| split.finished)
+    manifest.kind != CheckpointKind::Periodic && splits.all(|split| split.finished)
 }
 
 impl PreparedJob {
     /// What a user wants to know at the start.
     #[must_use]
     pub fn opening(&self) -> String {
-        let from = match &self.context.restored {
+        let from = match &self.origin {
             None => "nothing restored".to_owned(),
-            Some(restored) => format!(
-                "going on from the checkpoint of epoch {} (generation {})",
-                restored.manifest.epoch, restored.manifest.generation
-            ),
+            Some(origin) => format!("going on from {origin}"),
         };
         let ended = match &self.context.restored {
             Some(restored) if has_ended(&restored.manifest) => {
@@ -193,6 +204,7 @@ impl PreparedJob {
 
     /// Adds up what the processes have counted, and takes leave of the others.
     fn finish(&self, undelivered: bool) -> Result<Done, RunError> {
+        let savepoint = self.context.savepoints.finish();
         let stats = &self.context.stats;
         let mut whole = Part::of(stats, undelivered);
         if let Some(cluster) = &self.cluster {
@@ -206,6 +218,7 @@ impl PreparedJob {
             }
         }
         Ok(Done {
+            savepoint,
             undelivered: whole.undelivered,
             summary: whole.summary(),
             place: self.context.place,
@@ -268,8 +281,13 @@ impl Done {
         } else {
             ""
         };
+        let savepoint = match &self.savepoint {
+            None => String::new(),
+            Some(Ok(taken)) => format!("\nsavepoint: {}", taken.location),
+            Some(Err(error)) => format!("\nno savepoint was made: {error}"),
+        };
         format!(
-            "stopped after {:.1} s: {events} events, final checkpoint at epoch {}{rest}",
+            "stopped after {:.1} s: {events} events, final checkpoint at epoch {}{rest}{savepoint}",
             summary.wall_seconds, summary.durable_epoch
         )
     }

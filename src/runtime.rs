@@ -18,6 +18,7 @@ pub mod outbox_operator;
 pub mod persist;
 pub mod publish;
 pub mod replay;
+pub mod savepoints;
 pub mod source_operator;
 pub mod stateful;
 pub mod stats;

@@ -27,8 +27,13 @@ pub struct RunArguments {
     /// Where checkpoints go: file:///path or s3://bucket/prefix. The job file's store if absent.
     #[arg(long, value_name = "URL")]
     checkpoint_store: Option<String>,
-    /// What to start from: the latest checkpoint, a named manifest of the store, or nothing.
-    #[arg(long, value_name = "latest|PATH|none", default_value = "latest")]
+    /// What to start from: the latest checkpoint, a savepoint (a path or URL), a named manifest of the store
+    /// (manifests/..), or nothing.
+    #[arg(
+        long,
+        value_name = "latest|SAVEPOINT|MANIFEST|none",
+        default_value = "latest"
+    )]
     restore: Restore,
     #[command(flatten)]
     start: StartArguments,
@@ -147,7 +152,7 @@ impl RunArguments {
         let restore = match &self.restore {
             Restore::Latest => "latest",
             Restore::Nothing => "none",
-            Restore::Manifest(name) => name,
+            Restore::Manifest(name) | Restore::Savepoint(name) => name,
         };
         [
             ("version", env!("CARGO_PKG_VERSION").to_owned()),

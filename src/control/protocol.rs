@@ -12,6 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::status::JobStatus;
+pub use crate::runtime::savepoints::SavepointTaken;
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,17 +76,6 @@ pub enum Answer {
     Stopping(Stopping),
     /// The request makes no sense here, or failed; the job goes on as before.
     Refused(String),
-}
-
-/// A complete savepoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavepointTaken {
-    /// The URL of its folder: what `--restore` takes.
-    pub location: String,
-    /// The epoch of its cut.
-    pub epoch: u64,
-    /// The size of all its files, in bytes.
-    pub bytes: u64,
 }
 
 /// A stop that has been accepted.

@@ -1,6 +1,9 @@
 //! How a running job is doing: one JSON object for people's tools and for the control plane.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +61,8 @@ pub enum RunState {
 
 impl RunState {
     fn of(context: &JobContext) -> Self {
-        if context.stop.load(Ordering::Relaxed) {
+        let set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        if set(&context.stop) || set(&context.drain) {
             Self::Stopping
         } else if context.built.load(Ordering::Relaxed) < context.place.threads {
             Self::Restoring
@@ -144,11 +148,14 @@ fn frontiers(context: &JobContext) -> Frontiers {
         wall_clock_ms: epoch.saturating_sub(ahead),
     };
     let delivered = stats.delivered.values().map(|epoch| epoch.get()).min();
+    // They are read one after the other while they move, and before the first epoch only the restored ones are known.
+    let durable = stats.durable.get();
+    let ingested = stats.ingested.get().max(durable);
     Frontiers {
-        ingested: at(stats.ingested.get()),
-        computed: at(stats.computed.get()),
-        durable: at(stats.durable.get()),
-        delivered: at(delivered.unwrap_or_else(|| stats.durable.get())),
+        ingested: at(ingested),
+        computed: at(stats.computed.get().clamp(durable, ingested)),
+        durable: at(durable),
+        delivered: at(delivered.unwrap_or(durable).min(durable)),
     }
 }
 

@@ -166,6 +166,8 @@ pub fn settings(context: &JobContext, worker: usize) -> SourceSettings {
         tables_first: context.tables_first(),
         begins_from_state: context.begins_from_state(),
         stop: context.stop.clone(),
+        drain: context.drain.clone(),
+        savepoints: context.savepoints.clone(),
         hold: context.hold.clone(),
         append_sinks: super::append_sinks(&context.plan),
     }

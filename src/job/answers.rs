@@ -3,7 +3,11 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{
+        Arc, Weak,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvError},
+    },
 };
 
 use crate::control::protocol::{Answer, Request, StopSavepoint, Stopping};
@@ -11,6 +15,7 @@ use crate::control::socket::{Reply, Respond};
 use crate::control::status::JobStatus;
 use crate::dataflow;
 use crate::runtime::context::JobContext;
+use crate::runtime::savepoints::{self, Moment, Outcome};
 
 /// Embedded stores by the names that a request may use: their folder and the view in it.
 type Stores = BTreeMap<String, (PathBuf, String)>;
@@ -19,31 +24,73 @@ type Stores = BTreeMap<String, (PathBuf, String)>;
 pub(super) fn responder(context: &Arc<JobContext>) -> Respond {
     let stores = dataflow::embedded_paths(context);
     let context: Weak<JobContext> = Arc::downgrade(context);
-    Arc::new(move |request, reply| match context.upgrade() {
-        Some(context) => respond(&context, &stores, request, reply),
-        None => reply(Answer::Refused("the job has ended".to_owned())),
+    Arc::new(move |request, reply: Reply<'_>| {
+        let Some(context) = context.upgrade() else {
+            return reply(Answer::Refused("the job has ended".to_owned()));
+        };
+        let savepoint = respond(&context, &stores, request, reply);
+        drop(context);
+        if let Some(savepoint) = savepoint {
+            reply(match savepoint.recv() {
+                Ok(Ok(taken)) => Answer::Savepoint(taken),
+                Ok(Err(error)) => Answer::Refused(format!("no savepoint was made: {error}")),
+                Err(RecvError) => Answer::Refused("no savepoint was made".to_owned()),
+            });
+        }
     })
 }
 
-fn respond(context: &JobContext, stores: &Stores, request: Request, reply: Reply<'_>) {
+/// Answers what can be answered at once, and gives what the client waits for besides.
+fn respond(
+    context: &JobContext,
+    stores: &Stores,
+    request: Request,
+    reply: Reply<'_>,
+) -> Option<Receiver<Outcome>> {
     match request {
         Request::Get { relation, key } => reply(get(context, stores, &relation, &key)),
         Request::Status {} => reply(Answer::Status(Box::new(JobStatus::of(context)))),
-        Request::Savepoint { .. } => reply(no_savepoints()),
-        Request::Stop { savepoint, drain } => {
-            if drain || savepoint != StopSavepoint::Wanted(false) {
-                return reply(no_savepoints());
+        Request::Savepoint { to } => match request_savepoint(context, to, Moment::Next) {
+            Ok(savepoint) => return Some(savepoint),
+            Err(refused) => reply(Answer::Refused(refused)),
+        },
+        Request::Stop { savepoint, drain } => match stop(context, savepoint, drain) {
+            Ok(savepoint) => {
+                let generation = context.generation.0;
+                reply(Answer::Stopping(Stopping { generation }));
+                return savepoint;
             }
-            context.stop.store(true, Ordering::Relaxed);
-            reply(Answer::Stopping(Stopping {
-                generation: context.generation.0,
-            }));
-        }
+            Err(refused) => reply(Answer::Refused(refused)),
+        },
     }
+    None
 }
 
-fn no_savepoints() -> Answer {
-    Answer::Refused("this release takes no savepoints and cannot drain".to_owned())
+fn request_savepoint(
+    context: &JobContext,
+    to: Option<String>,
+    moment: Moment,
+) -> Result<Receiver<Outcome>, String> {
+    if let Some(to) = &to {
+        savepoints::check_place(to)?;
+    }
+    Ok(context.savepoints.request(to, moment))
+}
+
+/// Makes the job end. The savepoint is asked for first, so that the final checkpoint finds it waiting.
+fn stop(
+    context: &JobContext,
+    savepoint: StopSavepoint,
+    drain: bool,
+) -> Result<Option<Receiver<Outcome>>, String> {
+    let savepoint = match savepoint {
+        StopSavepoint::Wanted(false) => None,
+        StopSavepoint::Wanted(true) => Some(request_savepoint(context, None, Moment::Final)?),
+        StopSavepoint::To(to) => Some(request_savepoint(context, Some(to), Moment::Final)?),
+    };
+    let how = if drain { &context.drain } else { &context.stop };
+    how.store(true, Ordering::Relaxed);
+    Ok(savepoint)
 }
 
 fn get(context: &JobContext, stores: &Stores, relation: &str, key: &str) -> Answer {

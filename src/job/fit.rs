@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidewright_checkpoints::OperatorId;
+use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore;
 use tidewright_checkpoints::store::CheckpointStore;
 use tidewright_jobs::job::SinkConfig;
@@ -19,6 +20,7 @@ pub fn check_fit(
     plan: &Plan,
     operators: &BTreeMap<String, Operator>,
     options: &RunOptions,
+    savepoint: Option<&Manifest>,
 ) -> Result<(), RunError> {
     dataflow::check_resync(plan, &options.resync).map_err(RunError::of)?;
     let head = || {
@@ -29,14 +31,14 @@ pub fn check_fit(
             .and_then(|(head, _)| head.manifest)
     };
     let name = match &options.restore {
-        Restore::Nothing => None,
+        Restore::Nothing | Restore::Savepoint(_) => None,
         Restore::Manifest(name) => Some(name.clone()),
         Restore::Latest => head(),
     };
     let manifest = name.and_then(|name| restore::load_manifest(store, &plan.name, &name).ok());
-    match manifest {
+    match manifest.as_ref().or(savepoint) {
         None => Ok(()),
-        Some(manifest) => Upgrade::decide(operators, Some(&manifest), &options.allowed)
+        Some(manifest) => Upgrade::decide(operators, Some(manifest), &options.allowed)
             .map(drop)
             .map_err(RunError::of),
     }

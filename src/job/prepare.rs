@@ -1,7 +1,7 @@
 //! Before a job runs: claim it, load what it starts from, and refuse what would repeat rows or misread state.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -10,14 +10,15 @@ use std::{
     time::Instant,
 };
 
-use tidewright_checkpoints::Epoch;
 use tidewright_checkpoints::claim::Claimed;
-use tidewright_checkpoints::manifest::Manifest;
+use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
 use tidewright_checkpoints::restore::{self, Restored, Which};
+use tidewright_checkpoints::savepoint;
 use tidewright_checkpoints::store::{self, CheckpointStore};
+use tidewright_checkpoints::{Epoch, Generation};
 use tidewright_jobs::job::{Delivery, SinkConfig};
 use tidewright_jobs::plan::Plan;
-use tidewright_jobs::{Compiled, StateSettings};
+use tidewright_jobs::{Compiled, Definition, StateSettings};
 use tidewright_operators::StateMemory;
 
 use super::fit::{check_fit, check_resync, fingerprints, refuse_appended_again, with_new_outboxes};
@@ -30,8 +31,9 @@ use crate::runtime::context::{JobContext, Place, Settings};
 use crate::runtime::crash::with_crash_points;
 use crate::runtime::failure;
 use crate::runtime::fence::HeadFence;
-use crate::runtime::publish::PublishSettings;
+use crate::runtime::publish::{DEFINITION, PublishSettings};
 use crate::runtime::replay::Hold;
+use crate::runtime::savepoints::Savepoints;
 use crate::runtime::stats::Stats;
 use crate::runtime::upgrade::Upgrade;
 use crate::sink::embedded::EmbeddedStores;
@@ -63,7 +65,10 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     let store = store::open(&store::job_url(&url, &plan.name)).map_err(RunError::of)?;
     let store = with_crash_points(store);
     let operators = dataflow::stateful_operators(&plan);
-    check_fit(&*store, &plan, &operators, &options)?;
+    // A savepoint is read before the job is claimed: a damaged one disturbs nobody.
+    let savepoint = load_savepoint(&options.restore)?;
+    let savepoint_manifest = savepoint.as_ref().map(|savepoint| &savepoint.manifest);
+    check_fit(&*store, &plan, &operators, &options, savepoint_manifest)?;
     let stop = Arc::new(AtomicBool::new(false));
     let cluster = options.cluster.as_ref();
     let cluster = cluster.map(|cluster| Cluster::connect(cluster, &stop));
@@ -73,14 +78,31 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         process: cluster.as_ref().map_or(0, Cluster::index),
         threads: options.workers,
     };
-    let (start, claimed) = agree(&*store, &plan.name, &options.restore, cluster.as_ref())?;
-    let latest = start.latest(&*store, &plan.name)?;
-    let restored = load(
+    let agreed = agree(
         &*store,
         &plan.name,
-        start.restored.as_ref(),
-        memory.as_deref(),
+        &options.restore,
+        savepoint_manifest,
+        cluster.as_ref(),
     )?;
+    let (start, claimed) = agreed;
+    let latest = start.latest(&*store, &plan.name)?;
+    let (origin, restored) = match savepoint {
+        Some(savepoint) => {
+            let origin = origin(&savepoint);
+            // The process that publishes checkpoints takes the files over; the others only read their state.
+            let adopted = match &claimed {
+                Some(_) => adopt(savepoint, &*store, &plan.name, start.generation)?,
+                None => savepoint,
+            };
+            (Some(origin), Some(adopted))
+        }
+        None => {
+            let name = start.restored.as_ref();
+            let restored = load(&*store, &plan.name, name, memory.as_deref())?;
+            (restored.as_ref().map(origin), restored)
+        }
+    };
     let manifest = restored.as_ref().map(|restored| &restored.manifest);
     let upgrade = Upgrade::decide(&operators, manifest, &options.allowed).map_err(RunError::of)?;
     for note in &upgrade.notes {
@@ -113,6 +135,8 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         note_delivered(&stats, &restored.manifest, &dataflow::append_sinks(&plan));
     }
     let fence = Arc::new(HeadFence::new(store.clone(), start.generation));
+    let savepoints = Arc::new(Savepoints::default());
+    let extra = extra(&compiled.definition)?;
     let publish = claimed.map(|claimed| PublishSettings {
         job: plan.name.clone(),
         workers: place.workers(),
@@ -131,6 +155,8 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         operators: fingerprints(&operators, &upgrade),
         upgrade: upgrade.clone(),
         hold: hold.clone(),
+        extra,
+        savepoints: savepoints.clone(),
         fence: fence.clone(),
     });
     let context = JobContext {
@@ -150,6 +176,8 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         stats,
         built: AtomicUsize::new(0),
         stop,
+        drain: Arc::new(AtomicBool::new(false)),
+        savepoints,
         hold,
         allow_duplicates: options.allow_duplicates,
         fence,
@@ -170,6 +198,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         cluster,
         socket: options.socket,
         socket_required: options.socket_required,
+        origin,
         location,
     })
 }
@@ -179,6 +208,7 @@ fn agree(
     store: &dyn CheckpointStore,
     job: &str,
     restore: &Restore,
+    savepoint: Option<&Manifest>,
     cluster: Option<&Cluster>,
 ) -> Result<(StartPoint, Option<Claimed>), RunError> {
     match cluster {
@@ -189,7 +219,7 @@ fn agree(
             Ok((start, None))
         }
         _ => {
-            let (start, claimed) = start_point::claim(store, job, &holder(), restore)?;
+            let (start, claimed) = start_point::claim(store, job, &holder(), restore, savepoint)?;
             if let Some(cluster) = cluster {
                 cluster.announce(&serde_json::to_value(&start).map_err(RunError::of)?);
             }
@@ -236,6 +266,12 @@ fn is_in_memory(directory: &Path) -> bool {
     rustix::fs::statfs(directory).is_ok_and(|found| found.f_type == TMPFS_MAGIC)
 }
 
+/// What every manifest says besides its cut: what its state means, so that it can be read without the job file.
+fn extra(definition: &Definition) -> Result<BTreeMap<String, serde_json::Value>, RunError> {
+    let definition = serde_json::to_value(definition).map_err(RunError::of)?;
+    Ok(BTreeMap::from([(DEFINITION.to_owned(), definition)]))
+}
+
 /// Who holds the job, for people.
 fn holder() -> String {
     let uname = rustix::system::uname();
@@ -258,6 +294,44 @@ fn load(
         None => Ok(None),
         Some(name) => restore::load_into(store, job, &Which::Path(name.clone()), scratch)
             .map_err(RunError::of),
+    }
+}
+
+/// The savepoint to start from, whole and verified.
+fn load_savepoint(restore: &Restore) -> Result<Option<Restored>, RunError> {
+    let Restore::Savepoint(url) = restore else {
+        return Ok(None);
+    };
+    let store = store::open_existing(url).map_err(RunError::of)?;
+    savepoint::load(&*store).map(Some).map_err(RunError::of)
+}
+
+/// Copies a savepoint's state into the job's own store, so that nothing depends on the savepoint any more.
+fn adopt(
+    savepoint: Restored,
+    store: &dyn CheckpointStore,
+    job: &str,
+    generation: Generation,
+) -> Result<Restored, RunError> {
+    savepoint::adopt(savepoint, store, job, generation).map_err(|error| {
+        RunError::of(format!(
+            "the savepoint cannot be copied into the checkpoint store {}: {error}",
+            store.location()
+        ))
+    })
+}
+
+/// What a run goes on from, for people.
+fn origin(restored: &Restored) -> String {
+    let manifest = &restored.manifest;
+    let what = match manifest.kind {
+        CheckpointKind::Savepoint => format!("savepoint of job {}", manifest.job),
+        CheckpointKind::Periodic | CheckpointKind::Final => "checkpoint".to_owned(),
+    };
+    format!(
+        "the {what} of epoch {} (generation {})",
+        manifest.epoch, manifest.generation
+    )
     }
 }
 

@@ -30,21 +30,25 @@ pub struct StartPoint {
     pub latest: Option<String>,
 }
 
-/// Claims the job and chooses what it starts from.
+/// Claims the job and chooses what it starts from: `savepoint`, if there is one.
 pub fn claim(
     store: &dyn CheckpointStore,
     job: &str,
     holder: &str,
     restore: &Restore,
+    savepoint: Option<&Manifest>,
 ) -> Result<(StartPoint, Claimed), RunError> {
     let now_ms = wall_clock_ms();
+    // The stores have seen the savepoint's generation, which another clock may have made.
+    let after = savepoint.map_or(0, |savepoint| savepoint.generation.0.saturating_add(1));
     let request = ClaimRequest {
         holder: claim::unique_holder(holder),
-        now_ms,
+        now_ms: now_ms.max(after),
         accept_missing_head: *restore != Restore::Latest,
     };
     let claimed = claim::claim(store, &request).map_err(RunError::of)?;
     let newest = claimed.head.epoch;
+    let newest = savepoint.map_or(newest, |savepoint| newest.max(savepoint.epoch));
     let start = StartPoint {
         generation: claimed.generation(),
         holder: request.holder,
@@ -52,7 +56,8 @@ pub fn claim(
         started_ms: now_ms,
         start: now_ms.max(newest.0 + 1),
         restored: match restore {
-            Restore::Nothing => None,
+            // A savepoint each process reads for itself.
+            Restore::Nothing | Restore::Savepoint(_) => None,
             Restore::Latest => claimed.head.manifest.clone(),
             Restore::Manifest(name) => Some(name.clone()),
         },

@@ -71,6 +71,9 @@ pub fn clock<'scope>(
                                 control.outbox_full && !place.is_here(control.worker);
                         }
                         local.outbox_full_elsewhere.set(full.contains(&true));
+                        if controls.iter().any(|control| control.drain) {
+                            local.draining.set(true);
+                        }
                         let (_, waiting) = waiting
                             .entry(time)
                             .or_insert_with(|| (capability.retain_least(0), Vec::new()));

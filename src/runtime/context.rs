@@ -26,6 +26,7 @@ use super::failure::fail;
 use super::mutant::Mutant;
 use super::publish::PublishSettings;
 use super::replay::Hold;
+use super::savepoints::Savepoints;
 use super::stats::Stats;
 use super::upgrade::Upgrade;
 use crate::sink::Fence;
@@ -158,6 +159,10 @@ pub struct JobContext {
     pub built: AtomicUsize,
     /// Set to end it with a final checkpoint.
     pub stop: Arc<AtomicBool>,
+    /// Set to end the input first, and then the job.
+    pub drain: Arc<AtomicBool>,
+    /// Savepoints that were asked for.
+    pub savepoints: Arc<Savepoints>,
     /// Holds back the deliveries of keyed sinks while a replay has not caught up.
     pub hold: Arc<Hold>,
     /// Append sinks may receive rows again.

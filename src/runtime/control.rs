@@ -21,6 +21,8 @@ pub struct Control {
     pub outbox_full: bool,
     /// Worker 0 alone: a checkpoint is to be taken at this epoch.
     pub marker: Option<MarkerKind>,
+    /// Worker 0 alone: all sources are to end where they are.
+    pub drain: bool,
 }
 
 /// Progress of one split at the close of an epoch.
@@ -51,6 +53,8 @@ pub struct SplitReport {
 pub enum MarkerKind {
     /// The interval is over.
     Periodic,
+    /// Somebody asked for a savepoint, whether anything has changed or not.
+    Savepoint,
     /// The job ends with it: no later epoch becomes durable.
     Final,
 }

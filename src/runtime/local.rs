@@ -25,6 +25,8 @@ pub struct WorkerLocal {
     pub tables_caught_up: Cell<bool>,
     /// Every source has ended, in a completed epoch.
     pub finished: Cell<bool>,
+    /// A control record said that all sources end where they are.
+    pub draining: Cell<bool>,
     /// The job's last checkpoint is in a completed epoch: sources end.
     pub final_marker: Cell<bool>,
     source: RefCell<Option<Activator>>,

@@ -29,8 +29,12 @@ use super::failure::{fail, fenced};
 use super::fence::HeadFence;
 use super::persist::retry;
 use super::replay::Hold;
+use super::savepoints::Savepoints;
 use super::stats::Stats;
 use super::upgrade::Upgrade;
+
+/// The key under which manifests keep the job's definition.
+pub const DEFINITION: &str = "definition";
 
 /// What the thread begins with.
 pub struct PublishSettings {
@@ -60,6 +64,10 @@ pub struct PublishSettings {
     pub upgrade: Arc<Upgrade>,
     /// What a replay still waits for goes into its checkpoints.
     pub hold: Arc<Hold>,
+    /// What every manifest says besides its cut.
+    pub extra: BTreeMap<String, serde_json::Value>,
+    /// Copies published checkpoints for those who asked.
+    pub savepoints: Arc<Savepoints>,
     /// Hears of successful swaps: they prove that this process holds the job.
     pub fence: Arc<HeadFence>,
 }
@@ -82,6 +90,10 @@ pub fn start(settings: PublishSettings, activator: SyncActivator) -> Publisher {
                 let compacted: Vec<Compacted> = tidier.compacted.try_iter().collect();
                 let epoch = cut.epoch;
                 settings.publish(&mut publisher, cut, &compacted);
+                // Before anybody hears of it, so that the job doesn't end without a savepoint of its last checkpoint.
+                if let Some(manifest) = publisher.current() {
+                    settings.savepoints.published(manifest, &settings.store);
+                }
                 if report.send(epoch).is_err() {
                     return;
                 }
@@ -159,13 +171,14 @@ impl PublishSettings {
                 .insert(split.name.clone(), state);
         }
         let watermarks = self.nodes.iter().zip(&*cut.relations);
-        let mut extra = BTreeMap::new();
+        let mut extra = self.extra.clone();
         self.hold.note(cut.epoch, &mut extra);
         self.upgrade.note(&mut extra);
         publish::Cut {
             epoch: cut.epoch,
             kind: match cut.marker.kind {
-                MarkerKind::Periodic => CheckpointKind::Periodic,
+                // The savepoint is a copy elsewhere; here it is a checkpoint like others.
+                MarkerKind::Periodic | MarkerKind::Savepoint => CheckpointKind::Periodic,
                 MarkerKind::Final => CheckpointKind::Final,
             },
             created_ms: super::epoch::wall_clock_ms(),
@@ -200,6 +213,7 @@ impl Tidier {
         let bytes = settings.stats.checkpoint_bytes.clone();
         let keep = settings.keep;
         let job_name = settings.job.clone();
+        let savepoints = settings.savepoints.clone();
         let mut cleaner = Cleaner::default();
         let spawned = thread::Builder::new()
             .name("tidy".to_owned())
@@ -230,12 +244,10 @@ impl Tidier {
                     since_retention += 1;
                     if since_retention >= RETENTION_EVERY {
                         since_retention = 0;
-                        let in_flight: BTreeSet<String> = reported
-                            .iter()
-                            .flat_map(|compacted| {
-                                compacted.outputs.iter().map(|file| file.name.clone())
-                            })
-                            .collect();
+                        let mut in_flight = savepoints.pinned();
+                        in_flight.extend(reported.iter().flat_map(|compacted| {
+                            compacted.outputs.iter().map(|file| file.name.clone())
+                        }));
                         if let Err(error) =
                             cleaner.clean(&*store, &job_name, generation, keep, &in_flight)
                         {

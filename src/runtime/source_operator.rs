@@ -28,6 +28,7 @@ use super::control::{Control, MarkerKind, SplitReport};
 use super::epoch::{EpochClock, EpochLength};
 use super::local::Local;
 use super::replay::Hold;
+use super::savepoints::Savepoints;
 use super::stats::{Counter, Stats};
 use crate::dead_letter::{self, DeadLetter};
 use crate::source::{ReaderRequest, SourceBatch};
@@ -80,6 +81,10 @@ pub struct SourceSettings {
     pub begins_from_state: bool,
     /// Set from outside to end the job with a final checkpoint.
     pub stop: Arc<AtomicBool>,
+    /// Set from outside to end the input first.
+    pub drain: Arc<AtomicBool>,
+    /// Wants markers of its own.
+    pub savepoints: Arc<Savepoints>,
     /// Holds back the deliveries of keyed sinks while a replay has not caught up.
     pub hold: Arc<Hold>,
     /// The sinks that are not held.
@@ -127,7 +132,9 @@ pub fn source<'scope>(
         length: EpochLength::new(settings.tick),
         reported: vec![false; ports.len()],
         ready: false,
-        changed: BTreeMap::new(),
+        splits: BTreeMap::new(),
+        changed: BTreeSet::new(),
+        drained: false,
         open: OpenEpoch::new(Instant::now()),
         last_marker: Instant::now(),
         unpublished: VecDeque::new(),
@@ -204,7 +211,12 @@ struct Source {
     reported: Vec<bool>,
     /// A control record has said that all ports reported.
     ready: bool,
-    changed: BTreeMap<(usize, u32), SplitReport>,
+    /// The last report of every split of this worker.
+    splits: BTreeMap<(usize, u32), SplitReport>,
+    /// Those that no control record holds yet.
+    changed: BTreeSet<(usize, u32)>,
+    /// The sources have been ended here.
+    drained: bool,
     open: OpenEpoch,
     last_marker: Instant,
     /// Epochs of markers whose checkpoints are not published yet.
@@ -232,6 +244,7 @@ impl Source {
         if std::mem::take(&mut self.settings.begins_from_state) {
             self.close(capabilities, now, None);
         }
+        self.drain();
         let refused = self.local.take_refused(self.clock.current());
         self.give_letters(&refused, capabilities);
         let (blocked, more) = self.take_batches(capabilities);
@@ -293,8 +306,24 @@ impl Source {
         }
     }
 
+    /// Ends all sources where they are, once all splits are known: what readers still bring is not taken.
+    fn drain(&mut self) {
+        let known = self.reported.iter().all(|reported| *reported);
+        if self.drained || !known || !self.local.draining.get() {
+            return;
+        }
+        self.drained = true;
+        for (split, report) in &mut self.splits {
+            report.finished = true;
+            self.changed.insert(*split);
+        }
+    }
+
     /// Takes what the readers have brought; tells whether it had to wait and whether more is there.
     fn take_batches(&mut self, capabilities: &[Capability<u64>]) -> (bool, bool) {
+        if self.drained {
+            return (false, false);
+        }
         self.begin_streams();
         let mut more = true;
         while more && self.open.bytes < EPOCH_BYTES_MAX {
@@ -328,7 +357,8 @@ impl Source {
                 finished: split.finished,
                 lag: split.lag,
             };
-            self.changed.insert((source, split.split), report);
+            self.changed.insert((source, split.split));
+            self.splits.insert((source, split.split), report);
         }
         self.open.records += batch.records;
         self.open.bytes += batch.bytes;
@@ -389,12 +419,15 @@ impl Source {
         }
         let durable = self.stats.durable.get();
         self.unpublished.retain(|epoch| *epoch > durable);
-        let changed = self.local.changed.get() || self.open.records > 0;
         // A checkpoint without the position of a split would have it begin anew.
-        (changed
-            && self.local.ready.get()
-            && self.unpublished.len() < UNPUBLISHED_MAX
-            && now - self.last_marker >= self.settings.checkpoint_interval)
+        if self.unpublished.len() >= UNPUBLISHED_MAX || !self.local.ready.get() {
+            return None;
+        }
+        if self.settings.savepoints.is_due() {
+            return Some(MarkerKind::Savepoint);
+        }
+        let changed = self.local.changed.get() || self.open.records > 0;
+        (changed && now - self.last_marker >= self.settings.checkpoint_interval)
             .then_some(MarkerKind::Periodic)
     }
 
@@ -408,11 +441,12 @@ impl Source {
         self.ready |= self.reported.iter().all(|reported| *reported);
         let control = Control {
             worker: self.settings.worker,
-            splits: std::mem::take(&mut self.changed).into_values().collect(),
+            splits: self.take_changed(),
             records: self.open.records,
             ready: self.ready,
             outbox_full: self.outbox_full(),
             marker,
+            drain: self.settings.worker == 0 && self.settings.drain.load(Ordering::Relaxed),
         };
         self.told_full = control.outbox_full;
         let port = self.ports.len() + 1;
@@ -424,7 +458,9 @@ impl Source {
             self.last_marker = now;
             self.unpublished.push_back(epoch);
             self.local.changed.set(false);
-            self.final_sent |= kind == MarkerKind::Final;
+            let last = kind == MarkerKind::Final;
+            self.final_sent |= last;
+            self.settings.savepoints.cut_at(epoch, last);
         }
         if let Some(at) = self.open.ingested_at {
             self.stats.ingest_times.note(epoch, at, self.open.records);
@@ -439,6 +475,12 @@ impl Source {
         self.open = OpenEpoch::new(now);
     }
 
+    fn take_changed(&mut self) -> Vec<SplitReport> {
+        let changed = std::mem::take(&mut self.changed);
+        let reports = changed.iter().filter_map(|split| self.splits.get(split));
+        reports.cloned().collect()
+    }
+
     /// Comes back when something will be due; readers and the clock wake it up for everything else.
     fn schedule(&mut self, now: Instant, blocked: bool, more: bool) {
         let mut wait = (self.open.since + IDLE_EPOCH).saturating_duration_since(now);
@@ -446,9 +488,13 @@ impl Source {
             wait =
                 wait.min((self.open.since + self.length.current()).saturating_duration_since(now));
         }
+        let asked = self.settings.savepoints.is_due();
         let changed = self.local.changed.get() || self.open.records > 0;
-        if self.settings.worker == 0 && changed && self.local.ready.get() {
-            let due = self.last_marker + self.settings.checkpoint_interval;
+        if self.settings.worker == 0 && (asked || changed) && self.local.ready.get() {
+            let due = match asked {
+                true => now,
+                false => self.last_marker + self.settings.checkpoint_interval,
+            };
             let retry = if self.unpublished.len() < UNPUBLISHED_MAX {
                 Duration::ZERO
             } else {

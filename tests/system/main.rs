@@ -20,6 +20,7 @@ mod oracle;
 mod outage;
 mod replay;
 mod restore;
+mod savepoints;
 mod shop;
 mod spilling;
 mod upgrade;

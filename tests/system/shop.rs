@@ -9,6 +9,7 @@ pub mod watch;
 use std::{
     collections::BTreeMap,
     fs::File,
+    path::PathBuf,
     process::ExitStatus,
     sync::Arc,
     thread,
@@ -129,6 +130,14 @@ impl Shop {
                 thread::sleep(PIECE_PAUSE);
                 None
             })
+        })
+    }
+
+    /// How many records have been produced: events and profiles.
+    pub fn produced(&self) -> [u64; 2] {
+        [&self.events_topic, &self.profiles_topic].map(|topic| {
+            let ends = self.kafka.end_offsets(topic);
+            ends.values().map(|end| *end as u64).sum()
         })
     }
 
@@ -256,7 +265,8 @@ impl ShopJob {
 
     /// The command that runs it.
     pub fn command(&self, workers: usize) -> Command {
-        let mut command = Command::tidewright(self.folder.path())
+        let mut command = self
+            .tidewright()
             .arg("run")
             .arg(self.folder.path().join(format!("{}.yaml", self.name)))
             .args(["--workers", &workers.to_string()])
@@ -268,6 +278,30 @@ impl ShopJob {
         if let Some(memory) = self.memory {
             command = command.args(["--set", &format!("state.memory={memory}")]);
         }
+        command
+    }
+
+    /// Where a run that was started with [`Self::listening`] answers.
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// As [`Self::command`], and it answers requests.
+    pub fn listening(&self, workers: usize) -> Command {
+        self.command(workers).arg("--socket").arg(self.socket())
+    }
+
+    /// A request to the run, such as `status`.
+    pub fn ask(&self, request: &[&str]) -> Command {
+        self.tidewright()
+            .args(request)
+            .args(["--output", "json", "--socket"])
+            .arg(self.socket())
+    }
+
+    /// Any command, with what leads to the job's store.
+    pub fn tidewright(&self) -> Command {
+        let mut command = Command::tidewright(self.folder.path());
         for (name, value) in &self.environment {
             command = command.env(name, value);
         }

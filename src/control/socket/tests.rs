@@ -15,7 +15,7 @@ fn row(relation: &str) -> Answer {
 }
 
 fn echo() -> Respond {
-    Arc::new(|request, reply| match request {
+    Arc::new(|request, reply: Reply<'_>| match request {
         Request::Get { relation, key } => reply(Answer::Row(
             serde_json::json!({"relation": relation, "key": key}),
         )),
@@ -51,7 +51,7 @@ fn a_request_that_takes_long_blocks_no_other_and_is_answered_before_the_end() {
     let path = folder.path().join("control.sock");
     let (go_on, wait) = channel::<()>();
     let wait = Mutex::new(wait);
-    let respond: Respond = Arc::new(move |request, reply| match request {
+    let respond: Respond = Arc::new(move |request, reply: Reply<'_>| match request {
         Request::Get { relation, .. } => reply(row(&relation)),
         _ => {
             reply(Answer::NotFound("soon".to_owned()));

@@ -34,6 +34,12 @@ impl fmt::Debug for CrashingStore {
 
 impl CheckpointStore for CrashingStore {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        if name == paths::SAVEPOINT {
+            crash_point("before-savepoint");
+            self.0.put(name, bytes)?;
+            crash_point("savepoint-written");
+            return Ok(());
+        }
         if !name.starts_with(paths::MANIFESTS) {
             return self.0.put(name, bytes);
         }

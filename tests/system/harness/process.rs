@@ -51,8 +51,11 @@ impl Command {
 
     fn new(program: &OsStr, name: &str, folder: &Path) -> Self {
         let mut command = std::process::Command::new(program);
-        // A group of its own, so that a kill takes its children along.
-        command.stdin(Stdio::null()).process_group(0);
+        // A group of its own, so that a kill takes its children along; relative paths lead into the folder.
+        command
+            .stdin(Stdio::null())
+            .process_group(0)
+            .current_dir(folder);
         Self {
             command,
             name: name.to_owned(),
