@@ -9,6 +9,7 @@ mod launch;
 mod progress;
 mod run;
 mod start_arguments;
+mod state;
 mod upgrade_arguments;
 mod validate;
 
@@ -47,6 +48,8 @@ enum Command {
     Savepoint(control::SavepointArguments),
     /// Stops the running job with a final checkpoint.
     Stop(control::StopArguments),
+    /// Looks into a checkpoint or savepoint.
+    State(state::StateArguments),
 }
 
 /// Exit code for job files and arguments that are wrong.
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => control::status(&arguments),
         Command::Savepoint(arguments) => control::savepoint(&arguments),
         Command::Stop(arguments) => control::stop(&arguments),
+        Command::State(arguments) => state::state(&arguments),
     }
 }
 

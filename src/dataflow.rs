@@ -19,6 +19,7 @@
 
 mod nodes;
 mod operators;
+pub mod read;
 mod replayed;
 mod resync;
 mod sinks;

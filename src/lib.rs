@@ -15,3 +15,4 @@ pub mod place;
 pub mod runtime;
 pub mod sink;
 pub mod source;
+pub mod state;

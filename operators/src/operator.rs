@@ -161,6 +161,15 @@ pub trait Operator {
         Ok(false)
     }
 
+    /// Emits what the state holds of the result, for people to read after a restore: a table's rows as gains, the windows that
+    /// are still open with what they have so far.
+    ///
+    /// # Errors
+    /// If the operator cannot go on.
+    fn peek(&self, output: &mut Output) -> Result<(), OperatorError> {
+        self.snapshot(output)
+    }
+
     /// Bytes of state in memory, about.
     fn state_bytes(&self) -> usize;
 

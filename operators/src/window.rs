@@ -308,6 +308,19 @@ impl Operator for Window {
         Ok(read || !coldest.is_empty())
     }
 
+    fn peek(&self, output: &mut Output) -> Result<(), OperatorError> {
+        let all = SubKeyRange {
+            start: i64::MIN,
+            end: i64::MAX,
+        };
+        let mut entries = Vec::new();
+        self.state.peek_range(all, usize::MAX, &mut entries);
+        for entries in entries.chunks(ROWS_PER_FIRING) {
+            output.rows.push(self.results(entries)?);
+        }
+        Ok(())
+    }
+
     fn state_bytes(&self) -> usize {
         self.state.bytes()
     }

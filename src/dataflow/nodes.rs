@@ -179,54 +179,34 @@ impl<'scope> Builder<'_, 'scope, '_> {
                 Relation { live, replay: None }
             }
             Op::Window(window) => {
-                let schema = self.schema(window.input);
                 let rows = self.grouped(window.input, &specs::window_key(window));
-                let local = self.partition_local().is_some();
-                let operator = specs::window(&node.name, window, &schema, &node.schema, local);
-                self.durable(window.input.0, operator, vec![rows])
+                self.durable(window.input.0, vec![rows])
             }
             Op::Rolling(rolling) => {
-                let schema = self.schema(rolling.input);
                 let rows = self.grouped(rolling.input, &rolling.keys);
-                let local = self.partition_local().is_some();
-                let operator = specs::rolling(&node.name, rolling, &schema, &node.schema, local);
-                self.durable(rolling.input.0, operator, vec![rows])
+                self.durable(rolling.input.0, vec![rows])
             }
             Op::Lookup {
                 input,
                 input_key,
                 table,
-                kind,
+                ..
             } => {
-                let operator = specs::lookup(
-                    &node.name,
-                    (&self.schema(*table), self.table_key(*table)),
-                    (&self.schema(*input), input_key),
-                    *kind,
-                    &node.schema,
-                );
-                let table_key = self.table_key(*table).to_vec();
+                let table_key = table_key(self.plan(), *table).to_vec();
                 let changes = self.table(*table, &table_key);
                 let rows = self.routed(*input, input_key);
-                self.durable(input.0, operator, vec![changes, rows])
+                self.durable(input.0, vec![changes, rows])
             }
             Op::KeyJoin {
                 left,
                 left_key,
                 right,
                 right_key,
-                kind,
+                ..
             } => {
-                let operator = specs::key_join(
-                    &node.name,
-                    (&self.schema(*left), left_key),
-                    (&self.schema(*right), right_key),
-                    *kind,
-                    &node.schema,
-                );
                 let left_rows = self.table(*left, left_key);
                 let right_rows = self.table(*right, right_key);
-                self.durable(self.at, operator, vec![left_rows, right_rows])
+                self.durable(self.at, vec![left_rows, right_rows])
             }
             Op::TableJoin {
                 left,
@@ -257,15 +237,8 @@ impl<'scope> Builder<'_, 'scope, '_> {
         self.building.context.plan.nodes[node.0].schema.clone()
     }
 
-    fn kind(&self, node: NodeId) -> &RelationKind {
-        &self.building.context.plan.nodes[node.0].kind
-    }
-
-    fn table_key(&self, node: NodeId) -> &[usize] {
-        match self.kind(node) {
-            RelationKind::Table { key } => key,
-            _ => &[],
-        }
+    fn plan(&self) -> &Plan {
+        &self.building.context.plan
     }
 
     /// A stream as it comes; a table's records resolved into changes.
@@ -278,9 +251,8 @@ impl<'scope> Builder<'_, 'scope, '_> {
                 replay: None,
             },
             SourceKind::Table { key, .. } => {
-                let operator = specs::upsert(&plan.name, &plan.schema, key);
                 let rows = route(self.building, rows, &plan.schema, Target::Key(key));
-                self.durable(self.at, operator, vec![rows])
+                self.durable(self.at, vec![rows])
             }
         }
     }
@@ -315,13 +287,10 @@ impl<'scope> Builder<'_, 'scope, '_> {
     }
 
     /// A stateful operator of our own: in checkpoints, replays itself if need be.
-    fn durable(
-        &mut self,
-        clock_node: usize,
-        mut operator: Box<dyn Operator>,
-        inputs: Vec<Input<'scope>>,
-    ) -> Relation<'scope> {
+    fn durable(&mut self, clock_node: usize, inputs: Vec<Input<'scope>>) -> Relation<'scope> {
         let context = self.building.context;
+        let keeps_none = || fail(&format!("{} keeps no state", self.node.name));
+        let mut operator = operator(&context.plan, self.node).unwrap_or_else(keeps_none);
         let name = state_name(&context.plan, self.node).unwrap_or_default();
         let id = context.upgrade.id(&name);
         let worker = self.building.scope.index();
@@ -419,6 +388,62 @@ pub fn state_name(plan: &Plan, node: &Node) -> Option<String> {
     role(plan, node).map(|role| format!("{}/{role}", node.name))
 }
 
+/// The operator of a node that keeps state in checkpoints, without any state yet; `None` for all other nodes.
+pub fn operator(plan: &Plan, node: &Node) -> Option<Box<dyn Operator>> {
+    let schema = |node: &NodeId| &plan.nodes[node.0].schema;
+    let (name, result) = (&node.name, &node.schema);
+    let local = plan.partition_local(node).is_some();
+    Some(match &node.op {
+        Op::Source { source } => {
+            let source = &plan.sources[*source];
+            let SourceKind::Table { key, .. } = &source.kind else {
+                return None;
+            };
+            specs::upsert(&source.name, &source.schema, key)
+        }
+        Op::Window(window) => specs::window(name, window, schema(&window.input), result, local),
+        Op::Rolling(rolling) => specs::rolling(name, rolling, schema(&rolling.input), result, local),
+        Op::Lookup {
+            input,
+            input_key,
+            table,
+            kind,
+        } => specs::lookup(
+            name,
+            (schema(table), table_key(plan, *table)),
+            (schema(input), input_key),
+            *kind,
+            result,
+        ),
+        Op::KeyJoin {
+            left,
+            left_key,
+            right,
+            right_key,
+            kind,
+        } => specs::key_join(
+            name,
+            (schema(left), left_key),
+            (schema(right), right_key),
+            *kind,
+            result,
+        ),
+        Op::Filter { .. }
+        | Op::Project { .. }
+        | Op::Union { .. }
+        | Op::TableJoin { .. }
+        | Op::TableAggregate { .. } => return None,
+    })
+}
+
+fn table_key(plan: &Plan, node: NodeId) -> &[usize] {
+    match &plan.nodes[node.0].kind {
+        RelationKind::Table { key } => key,
+        _ => &[],
+    }
+}
+
+/// The role of a node's state in checkpoints; `None` if it has none.
 fn role(plan: &Plan, node: &Node) -> Option<&'static str> {
     match &node.op {
         Op::Source { source } => {

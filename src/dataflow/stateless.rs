@@ -83,6 +83,11 @@ impl Stage {
         }
     }
 
+    /// What becomes of some rows. Those that an expression fails on are left out.
+    pub fn evaluate(&self, rows: RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+        Ok(self.start().apply(rows)?.rows)
+    }
+
     /// Puts the stage into the dataflow: the rows that go on, and dead letters of the rows that an expression fails on.
     pub fn build<'scope>(
         self,

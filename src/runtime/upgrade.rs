@@ -91,6 +91,16 @@ pub struct Upgrade {
     kept: Kept,
 }
 
+/// The name under which a checkpoint keeps an operator's state, in the operator's latest incarnation.
+///
+/// # Errors
+/// If the checkpoint does not tell.
+pub fn kept_as(manifest: &Manifest, name: &str) -> Result<OperatorId, String> {
+    let was = Was::of(Some(manifest))?;
+    let state = was.operators.get(name);
+    Ok(id(name, state.map_or(0, |state| state.incarnation)))
+}
+
 impl Upgrade {
     /// Decides what becomes of the state in a checkpoint; of a fresh start if there is none. `now` holds the job's operators by
     /// name.

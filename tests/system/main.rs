@@ -23,5 +23,6 @@ mod restore;
 mod savepoints;
 mod shop;
 mod spilling;
+mod state;
 mod upgrade;
 mod zombies;
