@@ -12,6 +12,7 @@
 mod cluster;
 mod crash_points;
 mod exactly_once;
+mod formats;
 mod harness;
 mod harness_works;
 mod mistakes;
