@@ -22,7 +22,6 @@ pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 pub use self::{error::RunError, prepare::prepare};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::control::socket;
-use crate::dataflow;
 use crate::runtime::context::{JobContext, Place};
 use crate::runtime::savepoints::Outcome;
 use crate::runtime::stats::Stats;

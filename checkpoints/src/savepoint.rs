@@ -204,21 +204,18 @@ pub fn adopt(
             };
             continue;
         }
-        let renamed;
-        let content = if same_job {
-            file.bytes()
-        } else {
-            renamed = file.of_job(job)?;
-            renamed.as_slice()
+        let content = match same_job {
+            true => file.bytes()?,
+            false => file.of_job(job)?.into(),
         };
         let own = FileEntry {
             // Where a checkpoint has its workers: a number that no other file of this epoch has.
             name: paths::state(generation, entry.last_epoch, number),
             bytes: content.len() as u64,
-            crc32c: crc32c::crc32c(content),
+            crc32c: crc32c::crc32c(&content),
             ..entry.clone()
         };
-        store.put(&own.name, content)?;
+        store.put(&own.name, &content)?;
         adopted.insert(
             std::mem::replace(&mut entry.name, own.name.clone()),
             own.clone(),

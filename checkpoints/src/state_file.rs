@@ -173,9 +173,16 @@ impl StateFile {
     }
 
     /// The whole file, as it was read.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    ///
+    /// # Errors
+    /// [`StateFileError`] if it is not in memory and cannot be read again.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, StateFileError> {
+        let length = match &self.content {
+            Content::Memory(bytes) => Ok(bytes.len() as u64),
+            Content::Scratch(file) => file.metadata().map(|metadata| metadata.len()),
+        };
+        let bytes = length.and_then(|length| self.read(0..length as usize));
+        bytes.map_err(|error| self.failed(StateFileProblem::Unreadable(error.to_string())))
     }
 
     /// The same state as a file of a job of another name.
@@ -229,15 +236,18 @@ impl StateFile {
     }
 
     fn decode(&self, section: &SectionPlace) -> Result<ShardDelta, StateFileError> {
-        let failed = |problem| StateFileError {
+        let encoded = self.read(section.bytes.clone());
+        let encoded = encoded
+            .map_err(|error| self.failed(StateFileProblem::Unreadable(error.to_string())))?;
+        section_codec::decode(section.shard, &encoded)
+            .map_err(|error| self.failed(StateFileProblem::malformed("section")(error)))
+    }
+
+    fn failed(&self, problem: StateFileProblem) -> StateFileError {
+        StateFileError {
             name: self.name.clone(),
             problem,
-        };
-        let encoded = self.read(section.bytes.clone());
-        let encoded =
-            encoded.map_err(|error| failed(StateFileProblem::Unreadable(error.to_string())))?;
-        section_codec::decode(section.shard, &encoded)
-            .map_err(|error| failed(StateFileProblem::malformed("section")(error)))
+        }
     }
 
     fn read(&self, range: Range<usize>) -> io::Result<Cow<'_, [u8]>> {

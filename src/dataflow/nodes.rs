@@ -402,7 +402,9 @@ pub fn operator(plan: &Plan, node: &Node) -> Option<Box<dyn Operator>> {
             specs::upsert(&source.name, &source.schema, key)
         }
         Op::Window(window) => specs::window(name, window, schema(&window.input), result, local),
-        Op::Rolling(rolling) => specs::rolling(name, rolling, schema(&rolling.input), result, local),
+        Op::Rolling(rolling) => {
+            specs::rolling(name, rolling, schema(&rolling.input), result, local)
+        }
         Op::Lookup {
             input,
             input_key,

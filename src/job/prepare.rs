@@ -332,7 +332,6 @@ fn origin(restored: &Restored) -> String {
         "the {what} of epoch {} (generation {})",
         manifest.epoch, manifest.generation
     )
-    }
 }
 
 /// Only keyed stores make replays harmless.
