@@ -5,6 +5,8 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
+    io::Write,
     net::{Ipv4Addr, TcpListener},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
@@ -20,6 +22,7 @@ use signal_hook::{
 };
 
 use super::failed;
+use crate::runtime::epoch::wall_clock_ms;
 use crate::runtime::failure::EXIT_PEER_LOST;
 
 /// How long the others may take to end by themselves after one has failed; then they are killed.
@@ -45,12 +48,19 @@ pub fn launch(processes: u16) -> ExitCode {
 }
 
 fn run(processes: usize) -> Result<ExitCode, String> {
-    let hosts = std::env::temp_dir().join(format!("tidewright-hosts-{}", std::process::id()));
+    let name = format!(
+        "tidewright-hosts-{}-{}",
+        std::process::id(),
+        wall_clock_ms()
+    );
+    let hosts = std::env::temp_dir().join(name);
     let lines: Vec<_> = free_ports(processes)?
         .iter()
         .map(|port| format!("127.0.0.1:{port}\n"))
         .collect();
-    std::fs::write(&hosts, lines.concat())
+    // Never a file that somebody else has put there.
+    File::create_new(&hosts)
+        .and_then(|mut file| file.write_all(lines.concat().as_bytes()))
         .map_err(|error| format!("cannot write {}: {error}", hosts.display()))?;
     let code = start_all(processes, &hosts).and_then(watch);
     // Whoever cleans up temporary files would find it otherwise.
