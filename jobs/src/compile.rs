@@ -17,7 +17,7 @@ use crate::{
     plan::{Plan, SinkInput, SinkPlan, SourceKind},
     planner::{Mapped, Mapper, SourceDeclaration, map_views},
     sql::{self, Catalog, EVENT_TIME, SourceOf},
-    tree::{Entry, MissingEnv, Tree, Value, apply_override, resolve_references},
+    tree::{Entry, MissingEnv, Surroundings, Tree, Value, apply_override, resolve_references},
 };
 
 /// A job that passed every check that needs no connection.
@@ -58,8 +58,26 @@ pub fn compile_with(
     env: &dyn Fn(&str) -> Option<String>,
     missing_env: MissingEnv,
 ) -> Result<Compiled, Diagnostics> {
+    let surroundings = Surroundings {
+        env,
+        file: &|path| std::fs::read_to_string(path),
+    };
+    compile_in(file_name, text, overrides, surroundings, missing_env)
+}
+
+/// Like [`compile_with`], with a say in which files are read: for job files that come from somebody else.
+///
+/// # Errors
+/// Like [`compile`].
+pub fn compile_in(
+    file_name: &str,
+    text: &str,
+    overrides: &[(String, String)],
+    surroundings: Surroundings<'_>,
+    missing_env: MissingEnv,
+) -> Result<Compiled, Diagnostics> {
     let mut report = Report::new(file_name, text);
-    let compiled = load(text, overrides, env, missing_env, &mut report)
+    let compiled = load(text, overrides, surroundings, missing_env, &mut report)
         .and_then(|tree| Compilation::new(&tree, text).run(&mut report));
     let warnings = report.finish()?;
     match compiled {
@@ -78,7 +96,7 @@ pub fn compile_with(
 fn load(
     text: &str,
     overrides: &[(String, String)],
-    env: &dyn Fn(&str) -> Option<String>,
+    surroundings: Surroundings<'_>,
     missing_env: MissingEnv,
     report: &mut Report<'_>,
 ) -> Option<Tree> {
@@ -91,7 +109,7 @@ fn load(
     for (path, value) in overrides {
         report.take(apply_override(&mut tree, path, value, &TOP_LEVEL_KEYS));
     }
-    let unresolved = resolve_references(&mut tree, &["views"], env, missing_env);
+    let unresolved = resolve_references(&mut tree, &["views"], surroundings, missing_env);
     unresolved
         .errors
         .into_iter()

@@ -38,11 +38,11 @@ mod tree;
 pub mod units;
 
 pub use self::compile::{
-    CheckpointSettings, Compiled, JobSettings, StateSettings, compile, compile_with,
+    CheckpointSettings, Compiled, JobSettings, StateSettings, compile, compile_in, compile_with,
 };
 pub use self::definition::{Definition, SinkDefinition, SourceDefinition, ViewDefinition};
 pub use self::diagnostics::{Diagnostic, Diagnostics, Position, Warning};
 pub use self::explain::{describe_operator, explain, explain_json};
 pub use self::reference::{json_schema, reference_markdown};
 pub use self::sql::batch;
-pub use self::tree::MissingEnv;
+pub use self::tree::{MissingEnv, Surroundings};

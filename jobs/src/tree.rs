@@ -16,8 +16,8 @@ use crate::diagnostics::{Fault, Position};
 
 pub(crate) use self::overrides::apply_override;
 pub(crate) use self::read::read;
-pub use self::references::MissingEnv;
 pub(crate) use self::references::resolve_references;
+pub use self::references::{MissingEnv, Surroundings};
 
 /// A value, its place, and how it came to be there.
 #[derive(Clone, Debug)]

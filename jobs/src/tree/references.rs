@@ -22,9 +22,18 @@ pub(crate) struct Unresolved {
     pub warnings: Vec<Fault>,
 }
 
+/// Where references are looked up.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The value of an environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// The content of a file.
+    pub file: &'a dyn Fn(&str) -> std::io::Result<String>,
+}
+
 /// Looks up variables and files.
 pub(crate) struct References<'a> {
-    env: &'a dyn Fn(&str) -> Option<String>,
+    surroundings: Surroundings<'a>,
     missing: MissingEnv,
     unresolved: Unresolved,
 }
@@ -33,11 +42,11 @@ pub(crate) struct References<'a> {
 pub(crate) fn resolve_references(
     tree: &mut Tree,
     except: &[&str],
-    env: &dyn Fn(&str) -> Option<String>,
+    surroundings: Surroundings<'_>,
     missing: MissingEnv,
 ) -> Unresolved {
     let mut references = References {
-        env,
+        surroundings,
         missing,
         unresolved: Unresolved::default(),
     };
@@ -115,7 +124,7 @@ impl References<'_> {
             Some((name, default)) => (name, Some(default)),
             None => (name, None),
         };
-        let value = (self.env)(name).or_else(|| default.map(str::to_owned));
+        let value = (self.surroundings.env)(name).or_else(|| default.map(str::to_owned));
         if value.is_some() {
             return Some(value);
         }
@@ -137,7 +146,7 @@ impl References<'_> {
 
     /// The content without the line end that editors leave behind.
     fn file(&mut self, path: &str, position: Position) -> Option<Option<String>> {
-        match std::fs::read_to_string(path) {
+        match (self.surroundings.file)(path) {
             Ok(content) => Some(Some(content.trim_end_matches(['\r', '\n']).to_owned())),
             Err(_) if self.missing == MissingEnv::Warn => {
                 let message = format!("the file `{path}` cannot be read");
