@@ -26,12 +26,22 @@ copy_jars() { # SERVICE FOLDER
     -DoutputDirectory="$2" </dev/null
 }
 
+create_venv() { # PACKAGE FOLDER
+  python3 -m venv "$2" && "$2/bin/pip" -q --disable-pip-version-check install "$1" </dev/null
+}
+
 MOTO_VERSION=5.2.5
 moto_folder() { printf '%s/moto-%s\n' "$(cache_folder)" "$MOTO_VERSION"; }
 
-create_moto() { # FOLDER
-  python3 -m venv "$1" &&
-    "$1/bin/pip" -q --disable-pip-version-check install "moto[server]==$MOTO_VERSION" </dev/null
+# Exercises the REST API by its OpenAPI document.
+SCHEMATHESIS_VERSION=4.32.5
+schemathesis_folder() { printf '%s/schemathesis-%s\n' "$(cache_folder)" "$SCHEMATHESIS_VERSION"; }
+install_schemathesis() {
+  local missing
+  # A virtual environment is all that the S3 server needs too.
+  mapfile -t missing < <(missing_service_packages s3)
+  debian_packages "${missing[@]}"
+  once "$(schemathesis_folder)" create_venv "schemathesis==$SCHEMATHESIS_VERSION"
 }
 
 # install_packages SERVICE...   everything that these services need, if it isn't there
@@ -43,7 +53,7 @@ install_packages() {
     case $service in
       # One after the other: Maven's local repository is not made for two at the same time.
       kafka | dynamodb) once "$(jar_folder "$service")" copy_jars "$service" ;;
-      s3) once "$(moto_folder)" create_moto ;;
+      s3) once "$(moto_folder)" create_venv "moto[server]==$MOTO_VERSION" ;;
     esac
   done
 }
