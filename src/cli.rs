@@ -1,15 +1,19 @@
 //! The command line.
 
 mod cluster;
+mod completions;
 mod control;
 mod demo;
 mod diff;
 mod get;
 mod launch;
 mod progress;
+mod remote;
 mod run;
+mod serve;
 mod start_arguments;
 mod state;
+mod supervised;
 mod upgrade_arguments;
 mod validate;
 
@@ -19,7 +23,7 @@ use clap::{Parser, Subcommand};
 
 /// A stream processor that keeps customer profiles current, each effect exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "tidewright", version, about, max_term_width = 100)]
+#[command(name = "tidewright", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -42,20 +46,55 @@ enum Command {
     Diff(diff::DiffArguments),
     /// Shows a row of an embedded store of the running job.
     Get(get::GetArguments),
-    /// Shows how the running job is doing.
+    /// Runs the control plane: a REST API, and processes for the jobs submitted to it.
+    Serve(serve::ServeArguments),
+    /// Submits a job to a server.
+    Submit(remote::SubmitArguments),
+    /// Shows a server's jobs.
+    List(remote::ListArguments),
+    /// Shows the log of a server's job.
+    Logs(remote::LogsArguments),
+    /// Ends a server's job.
+    Cancel(remote::CancelArguments),
+    /// Shows the checkpoints of a server's job.
+    Checkpoints(remote::CheckpointsArguments),
+    /// Makes, shows and revokes a server's tokens.
+    #[command(subcommand)]
+    Token(remote::TokenCommand),
+    /// Shows how a job is doing: a server's by its name, or one of this machine by its socket.
     Status(control::StatusArguments),
-    /// Takes a savepoint of the running job.
+    /// Takes a savepoint of a job: a server's by its name, or one of this machine by its socket.
     Savepoint(control::SavepointArguments),
-    /// Stops the running job with a final checkpoint.
+    /// Stops a job with a final checkpoint: a server's by its name, or one of this machine by its socket.
     Stop(control::StopArguments),
+    /// Prints a completion script for a shell.
+    Completions(completions::CompletionsArguments),
     /// Looks into a checkpoint or savepoint.
     State(state::StateArguments),
 }
 
 /// Exit code for job files and arguments that are wrong.
 pub const EXIT_USAGE: u8 = 2;
-/// Exit code if there is no such row.
+/// Exit code if there is no such row, job, operation or token.
 pub const EXIT_NOT_FOUND: u8 = 4;
+/// Exit code if the server wants another token.
+pub const EXIT_DENIED: u8 = 8;
+/// Exit code if no server answers.
+pub const EXIT_UNREACHABLE: u8 = 6;
+/// Exit code if what was waited for won't happen: the job failed, or what was asked of it did.
+pub const EXIT_JOB_FAILED: u8 = 7;
+
+/// What the exit codes mean, for `--help`.
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  failed
+  2  wrong arguments or job file, or refused by the server
+  3  the job was claimed by another process
+  4  no such row, job, operation or token
+  6  no server answers
+  7  what was waited for won't happen: the job failed
+  8  the server wants another token
+  101  a defect of Tidewright";
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -69,6 +108,14 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Get(arguments) => get::get(&arguments),
+        Command::Serve(serving) => serve::serve(serving, arguments.log_json),
+        Command::Submit(arguments) => remote::submit(&arguments),
+        Command::List(arguments) => remote::list(&arguments),
+        Command::Logs(arguments) => remote::logs(&arguments),
+        Command::Cancel(arguments) => remote::cancel(&arguments),
+        Command::Checkpoints(arguments) => remote::checkpoints(&arguments),
+        Command::Token(command) => remote::token(&command),
+        Command::Completions(arguments) => completions::completions(&arguments),
         Command::Status(arguments) => control::status(&arguments),
         Command::Savepoint(arguments) => control::savepoint(&arguments),
         Command::Stop(arguments) => control::stop(&arguments),

@@ -12,7 +12,10 @@ use std::{
     collections::BTreeSet,
     path::PathBuf,
     str::FromStr,
-    sync::{Arc, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
@@ -105,6 +108,8 @@ pub struct Done {
     pub summary: Summary,
     /// The savepoint that it was stopped with.
     pub savepoint: Option<Outcome>,
+    /// Somebody asked it to end; otherwise its input did.
+    pub stopped: bool,
     undelivered: bool,
     place: Place,
 }
@@ -218,6 +223,7 @@ impl PreparedJob {
         }
         Ok(Done {
             savepoint,
+            stopped: self.context.stop.load(Ordering::Relaxed),
             undelivered: whole.undelivered,
             summary: whole.summary(),
             place: self.context.place,

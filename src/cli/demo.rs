@@ -7,6 +7,7 @@ use tidewright_jobs::compile;
 
 use super::failed;
 use super::run::start;
+use super::supervised::SupervisedArguments;
 use crate::control::socket::DEFAULT_SOCKET;
 use crate::job::{Allowed, Restore, RunOptions};
 
@@ -58,7 +59,14 @@ pub fn demo(arguments: &DemoArguments) -> ExitCode {
         socket_required: true,
     };
     let hint = format!("in a second terminal: {} get customer u0000042", program());
-    start(compiled, options, false, Some(hint), false)
+    start(
+        compiled,
+        options,
+        false,
+        Some(hint),
+        false,
+        &SupervisedArguments::default(),
+    )
 }
 
 /// How this program was called, so that the hint can be copied.

@@ -9,6 +9,7 @@ use super::cluster::{self, ClusterArguments};
 use super::launch;
 use super::progress::Progress;
 use super::start_arguments::StartArguments;
+use super::supervised::SupervisedArguments;
 use super::upgrade_arguments::UpgradeArguments;
 use super::validate::parse_override;
 use super::{EXIT_USAGE, failed};
@@ -66,6 +67,8 @@ pub struct RunArguments {
     socket: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArguments,
+    #[command(flatten)]
+    supervised: SupervisedArguments,
 }
 
 /// Form of a summary.
@@ -77,13 +80,18 @@ enum SummaryFormat {
 
 /// Runs a job file.
 pub fn run(arguments: &RunArguments) -> ExitCode {
+    let changes = match arguments.supervised.begin() {
+        Ok(changes) => changes,
+        Err(message) => return failed(message, 1),
+    };
+    let overrides = [&arguments.overrides[..], &changes].concat();
     let name = arguments.job.display().to_string();
     let text = match std::fs::read_to_string(&arguments.job) {
         Ok(text) => text,
         Err(error) => return failed(format!("cannot read {name}: {error}"), EXIT_USAGE),
     };
     let env = |name: &str| std::env::var(name).ok();
-    let compiled = match compile(&name, &text, &arguments.overrides, &env) {
+    let compiled = match compile(&name, &text, &overrides, &env) {
         Ok(compiled) => compiled,
         Err(diagnostics) => {
             eprintln!("{diagnostics}");
@@ -143,6 +151,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         arguments.quiet || (launched && !speaks),
         None,
         arguments.summary.is_some() && speaks,
+        &arguments.supervised,
     )
 }
 
@@ -182,12 +191,15 @@ pub fn start(
     quiet: bool,
     hint: Option<String>,
     summary: bool,
+    supervised: &SupervisedArguments,
 ) -> ExitCode {
     let prepared = match job::prepare(compiled, options) {
         Ok(prepared) => prepared,
         Err(error) => failure::end(&error.to_string(), error.code()),
     };
-    if !quiet {
+    // A supervised run shows no progress, but its log says how it began and ended.
+    let told = !quiet || supervised.is_supervised();
+    if told {
         eprintln!("{}", prepared.opening());
     }
     let place = prepared.place();
@@ -196,7 +208,7 @@ pub fn start(
     drop(progress);
     match outcome {
         Ok(done) => {
-            if !quiet {
+            if told {
                 eprintln!("{}", done.closing());
             }
             if summary {
@@ -205,7 +217,10 @@ pub fn start(
                     Err(error) => return failed(error, 1),
                 }
             }
-            ExitCode::SUCCESS
+            match supervised.end(done.stopped) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(message) => failed(message, 1),
+            }
         }
         Err(error) => failure::end(&error.to_string(), error.code()),
     }

@@ -18,4 +18,5 @@ pub mod random;
 pub mod redis;
 pub mod redis_server;
 pub mod s3;
+pub mod server;
 pub mod services;

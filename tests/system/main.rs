@@ -22,6 +22,7 @@ mod outage;
 mod replay;
 mod restore;
 mod savepoints;
+mod serve;
 mod shop;
 mod spilling;
 mod state;

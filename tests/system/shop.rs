@@ -308,6 +308,24 @@ impl ShopJob {
         command
     }
 
+    /// What makes `tidewright submit` run it.
+    pub fn submission(&self) -> Vec<String> {
+        let file = self.folder.path().join(format!("{}.yaml", self.name));
+        let set = |path: &str, value: &str| format!("--set={path}={value}");
+        vec![
+            file.to_str().unwrap().to_owned(),
+            set("checkpoint.store", &self.store_url),
+            set("checkpoint.interval", self.interval),
+        ]
+    }
+
+    /// What its process finds in its environment.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut environment = self.environment.clone();
+        environment.push(("REDIS_URL", self.redis_url.clone()));
+        environment
+    }
+
     /// Starts it and waits until it has claimed the job and begins.
     pub fn start(&self, workers: usize) -> Process {
         self.await_start(self.command(workers).start())

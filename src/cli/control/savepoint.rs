@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{Asking, failed, other};
+use crate::cli::remote::{self, ServerArguments};
 use crate::control::client;
 use crate::control::protocol::{Answer, Request, SavepointTaken};
 use crate::place;
@@ -12,6 +13,11 @@ use crate::place;
 /// Arguments of `tidewright savepoint`.
 #[derive(Debug, Args)]
 pub struct SavepointArguments {
+    /// A job of a server. Without it, the job that listens at the socket.
+    #[arg(conflicts_with = "socket")]
+    job: Option<String>,
+    #[command(flatten)]
+    server: ServerArguments,
     /// Where it goes: a folder of its own, as a path or as file:///path or s3://bucket/prefix. Below the job's checkpoint
     /// store if absent.
     #[arg(long, value_name = "URL")]
@@ -20,12 +26,21 @@ pub struct SavepointArguments {
     asking: Asking,
 }
 
-/// Takes a savepoint of the running job and shows where it is.
-pub fn savepoint(SavepointArguments { to, asking }: &SavepointArguments) -> ExitCode {
+/// Takes a savepoint of a job and shows where it is.
+pub fn savepoint(arguments: &SavepointArguments) -> ExitCode {
+    let SavepointArguments {
+        job,
+        server,
+        to,
+        asking,
+    } = arguments;
     let to = match to.as_deref().map(place::url).transpose() {
         Ok(to) => to,
         Err(message) => return failed(message, super::super::EXIT_USAGE),
     };
+    if let Some(job) = job {
+        return remote::savepoint(server, job, to.as_deref(), asking.output);
+    }
     let request = Request::Savepoint { to };
     // As long as it takes: state may be large, and stores slow.
     match client::ask(&asking.socket, &request).and_then(|mut asked| asked.answer(None)) {

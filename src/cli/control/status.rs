@@ -5,6 +5,7 @@ use std::{fmt::Write as _, process::ExitCode};
 use clap::Args;
 
 use super::{Asking, failed, other};
+use crate::cli::remote::{self, ServerArguments};
 use crate::control::client;
 use crate::control::protocol::{Answer, Request};
 use crate::control::status::{JobStatus, RunState};
@@ -13,12 +14,25 @@ use crate::runtime::epoch::wall_clock_ms;
 /// Arguments of `tidewright status`.
 #[derive(Debug, Args)]
 pub struct StatusArguments {
+    /// A job of a server. Without it, the job that listens at the socket.
+    #[arg(conflicts_with = "socket")]
+    job: Option<String>,
+    #[command(flatten)]
+    server: ServerArguments,
     #[command(flatten)]
     asking: Asking,
 }
 
-/// Shows how the running job is doing.
-pub fn status(StatusArguments { asking }: &StatusArguments) -> ExitCode {
+/// Shows how a job is doing.
+pub fn status(arguments: &StatusArguments) -> ExitCode {
+    let StatusArguments {
+        job,
+        server,
+        asking,
+    } = arguments;
+    if let Some(job) = job {
+        return remote::status(server, job, asking.output);
+    }
     match client::ask_once(&asking.socket, &Request::Status {}) {
         Ok(Answer::Status(status)) => asking.output.print(&status, text(&status).trim_end()),
         Ok(answer) => other(answer),

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Asking, failed, other, savepoint};
+use crate::cli::remote::{self, ServerArguments};
 use crate::control::client;
 use crate::control::protocol::{Answer, Request, StopSavepoint};
 use crate::place;
@@ -13,6 +14,14 @@ use crate::place;
 /// Arguments of `tidewright stop`.
 #[derive(Debug, Args)]
 pub struct StopArguments {
+    /// A job of a server. Without it, the job that listens at the socket.
+    #[arg(conflicts_with = "socket")]
+    job: Option<String>,
+    /// Waits until the server's job has ended.
+    #[arg(long, requires = "job")]
+    wait: bool,
+    #[command(flatten)]
+    server: ServerArguments,
     /// Leaves a savepoint of the job's last state: below its checkpoint store, or at this path or URL.
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     savepoint: Option<String>,
@@ -24,7 +33,7 @@ pub struct StopArguments {
     asking: Asking,
 }
 
-/// Stops the running job with a final checkpoint.
+/// Stops a job with a final checkpoint.
 pub fn stop(arguments: &StopArguments) -> ExitCode {
     let savepoint = match arguments.savepoint.as_deref() {
         None => StopSavepoint::Wanted(false),
@@ -34,6 +43,16 @@ pub fn stop(arguments: &StopArguments) -> ExitCode {
             Err(message) => return failed(message, super::super::EXIT_USAGE),
         },
     };
+    if let Some(job) = &arguments.job {
+        let StopArguments {
+            server,
+            drain,
+            wait,
+            asking,
+            ..
+        } = arguments;
+        return remote::stop(server, job, &savepoint, *drain, *wait, asking.output);
+    }
     let wanted = savepoint != StopSavepoint::Wanted(false);
     let request = Request::Stop {
         savepoint,

@@ -46,7 +46,8 @@ impl Command {
 
     /// Any other program.
     pub fn program(program: &str, folder: &Path) -> Self {
-        Self::new(OsStr::new(program), program, folder)
+        let name = Path::new(program).file_name().unwrap_or_default();
+        Self::new(OsStr::new(program), &name.to_string_lossy(), folder)
     }
 
     fn new(program: &OsStr, name: &str, folder: &Path) -> Self {
@@ -70,6 +71,12 @@ impl Command {
 
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.command.args(args);
+        self
+    }
+
+    /// Where it runs: for programs that leave files where they are.
+    pub fn current_folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
         self
     }
 

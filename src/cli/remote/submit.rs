@@ -1,0 +1,126 @@
+//! `tidewright submit`.
+
+use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
+
+use clap::Args;
+use tidewright_jobs::units::ByteSize;
+
+use super::{OutputArguments, ServerArguments, tell, told};
+use crate::cli::validate::parse_override;
+use crate::cli::{EXIT_JOB_FAILED, EXIT_USAGE, failed};
+use crate::control::api::views::{JobView, SubmittedView};
+use crate::control::lifecycle::JobState;
+use crate::control::remote::{Remote, path_part};
+use crate::control::submission::{Change, Submission};
+
+/// Arguments of `tidewright submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArguments {
+    /// The job file.
+    file: PathBuf,
+    /// The job's name, instead of the job file's.
+    #[arg(long)]
+    name: Option<String>,
+    /// Worker threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: u16,
+    /// Replaces a value of the job file, such as `checkpoint.interval=20ms`. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_override)]
+    overrides: Vec<(String, String)>,
+    /// Resident memory at which the job's process is ended and started again, such as 2GiB.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory_limit: Option<ByteSize>,
+    /// Waits until the job runs, or has ended.
+    #[arg(long)]
+    wait: bool,
+    /// Two submissions with the same key make one job: for scripts that may try again.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    ByteSize::parse(text)
+        .filter(|size| size.0 > 0)
+        .ok_or_else(|| "expected a size with its unit, such as 512MiB or 2GiB".to_owned())
+}
+
+/// How often a job is asked for its state.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// Submits a job to a server.
+pub fn submit(arguments: &SubmitArguments) -> ExitCode {
+    tell(try_submit(arguments))
+}
+
+fn try_submit(arguments: &SubmitArguments) -> Result<ExitCode, ExitCode> {
+    let file_name = arguments.file.display().to_string();
+    let file = std::fs::read_to_string(&arguments.file)
+        .map_err(|error| failed(format!("cannot read {file_name}: {error}"), EXIT_USAGE))?;
+    let change = |(path, value): &(String, String)| Change {
+        path: path.clone(),
+        value: value.clone(),
+    };
+    let submission = Submission {
+        file,
+        file_name,
+        name: arguments.name.clone(),
+        workers: arguments.workers,
+        set: arguments.overrides.iter().map(change).collect(),
+        memory_limit_bytes: arguments.memory_limit.map(|size| size.0),
+    };
+    let server = arguments.server.connect()?;
+    // One of its own otherwise, which makes a submission that the network repeats harmless.
+    let key = arguments.idempotency_key.clone();
+    let key = key.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let submitted: SubmittedView = server
+        .post_json("/v1/jobs", &submission, Some(&key))
+        .map_err(told)?;
+    for warning in &submitted.warnings {
+        eprintln!("{warning}");
+    }
+    let job = if arguments.wait {
+        wait(&server, submitted.job)?
+    } else {
+        submitted.job
+    };
+    let text = format!(
+        "job {}, version {}: {}",
+        job.name,
+        job.version,
+        job.state.name()
+    );
+    Ok(arguments.output.output.print(&job, &text))
+}
+
+/// Waits until a job runs or has ended in good order.
+fn wait(server: &Remote, mut job: JobView) -> Result<JobView, ExitCode> {
+    loop {
+        match job.state {
+            JobState::Running | JobState::Finished | JobState::Suspended => return Ok(job),
+            JobState::Failed | JobState::Canceled => return Err(not_running(&job)),
+            _ if job.crash_looping => return Err(not_running(&job)),
+            _ => {}
+        }
+        thread::sleep(ASK_EVERY);
+        let path = format!("/v1/jobs/{}", path_part(&job.name));
+        job = server.get(&path).map_err(told)?;
+    }
+}
+
+fn not_running(job: &JobView) -> ExitCode {
+    let error = job.last_error.as_deref().unwrap_or("no error is known");
+    let (name, state) = (&job.name, job.state.name());
+    let again = if job.crash_looping {
+        "; the server goes on trying"
+    } else {
+        ""
+    };
+    failed(
+        format!("the job {name} is {state}{again}: {error}"),
+        EXIT_JOB_FAILED,
+    )
+}

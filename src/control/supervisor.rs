@@ -1,0 +1,361 @@
+//! Keeps jobs as they are wanted: one thread that looks at every job, asks [`super::lifecycle`] what to do, writes that
+//! down, and only then does it. So whatever moment the server is killed at, the next one finds either a step that was
+//! not begun, or one that it can see the effect of.
+
+mod errands;
+pub mod process;
+mod words;
+
+use std::{
+    collections::HashMap,
+    io,
+    path::PathBuf,
+    process::{Child, Command},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use self::errands::Errands;
+use self::process::{ProcessId, Waiting, meaning, spawn};
+use super::client;
+use super::folders::Folders;
+use super::lifecycle::{Action, Exit, JobState, Lifecycle, Observed, Policy};
+use super::logs;
+use super::protocol::{Answer, Request};
+use super::registry::records::{Job, Operation, OperationKind, Version};
+use super::registry::{Registry, RegistryError};
+use super::status::RunState;
+
+/// How often jobs are looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// A job that says nothing for so long is asked again at the next look.
+const READY_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often old operations are forgotten.
+const FORGET_EVERY_MS: u64 = 3600 * 1000;
+
+/// Wakes the supervisor when something was changed, so that nobody waits for the next look.
+#[derive(Clone, Debug)]
+pub struct Wake(SyncSender<()>);
+
+impl Wake {
+    /// Look now.
+    pub fn now(&self) {
+        match self.0.try_send(()) {
+            // It is about to look, or the server is ending.
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+}
+
+/// What looks after all jobs.
+pub struct Supervisor {
+    registry: Arc<Registry>,
+    folders: Folders,
+    policy: Policy,
+    /// This program: what jobs run in.
+    program: PathBuf,
+    /// Log lines as JSON.
+    log_json: bool,
+    /// Processes that this server has started, to be collected when they end.
+    children: HashMap<i32, Child>,
+    errands: Errands,
+    wake: Wake,
+    forget_at_ms: u64,
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+impl Supervisor {
+    /// Starts the thread, which ends with the process; jobs go on.
+    ///
+    /// # Errors
+    /// If the thread or the program's own path cannot be had.
+    pub fn start(
+        registry: Arc<Registry>,
+        folders: Folders,
+        policy: Policy,
+        log_json: bool,
+    ) -> io::Result<Wake> {
+        let (wake, woken) = sync_channel(1);
+        let wake = Wake(wake);
+        let mut supervisor = Self {
+            registry,
+            folders,
+            policy,
+            program: std::env::current_exe()?,
+            log_json,
+            children: HashMap::new(),
+            errands: Errands::default(),
+            wake: wake.clone(),
+            forget_at_ms: 0,
+        };
+        thread::Builder::new()
+            .name("supervisor".to_owned())
+            .spawn(move || supervisor.run(&woken))?;
+        Ok(wake)
+    }
+
+    fn run(&mut self, woken: &Receiver<()>) {
+        loop {
+            if let Err(error) = self.look() {
+                tracing::error!(%error, "the supervisor cannot use the registry; it tries again");
+            }
+            match woken.recv_timeout(TICK) {
+                // It holds a sender itself, so that it is never disconnected.
+                Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<(), RegistryError> {
+        let now_ms = now_ms();
+        if now_ms >= self.forget_at_ms {
+            self.registry.forget_old(now_ms)?;
+            self.forget_at_ms = now_ms.saturating_add(FORGET_EVERY_MS);
+        }
+        for job in self.registry.jobs()? {
+            if !job.lifecycle.state.is_terminal() || !job.processes.is_empty() {
+                self.attend(&job)?;
+            }
+        }
+        for operation in self.registry.open_operations()? {
+            if !self.errands.is_under_way(&operation) {
+                self.run_errand(operation)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a job for what an operation wants of it, once it can answer.
+    fn run_errand(&self, operation: Operation) -> Result<(), RegistryError> {
+        let (job, _) = self.registry.job(&operation.job)?;
+        match (job.lifecycle.state, operation.kind) {
+            (state, _) if state.is_terminal() => {
+                let reason = "the job has ended; if it left a savepoint, its log says where";
+                self.registry
+                    .operation_failed(&operation.id, reason, false, now_ms())
+            }
+            (JobState::Cancelling, OperationKind::Stop | OperationKind::Cancel)
+            | (JobState::Running, OperationKind::Savepoint) => {
+                let socket = self.folders.socket(job.id);
+                self.errands
+                    .run(operation, socket, self.registry.clone(), &self.wake);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn attend(&mut self, job: &Job) -> Result<(), RegistryError> {
+        let (_, version) = self.registry.job(&job.name)?;
+        let seen = self.observe(job, &version);
+        let (lifecycle, action) = self.decide(&job.lifecycle, &seen);
+        if action == Action::Start {
+            return self.begin(job, &version, lifecycle);
+        }
+        let mut next = Job {
+            lifecycle,
+            ..job.clone()
+        };
+        let over = seen.alive == 0;
+        if over {
+            next.processes.clear();
+        }
+        if next != *job && !self.registry.replace(job, &next, now_ms())? {
+            // Somebody wants something else meanwhile: decided anew at the next look.
+            return Ok(());
+        }
+        if next.lifecycle.state != job.lifecycle.state {
+            tracing::info!(job = job.name, state = next.lifecycle.state.name(), "state");
+        }
+        if over {
+            for process in &job.processes {
+                self.children.remove(&process.pid);
+            }
+        }
+        if action == Action::Kill {
+            for process in &job.processes {
+                process.kill();
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&self, lifecycle: &Lifecycle, seen: &Observed) -> (Lifecycle, Action) {
+        // Random enough for a spread: the low bits of a fresh id.
+        let jitter = f64::from(uuid::Uuid::new_v4().as_u128() as u32) / f64::from(u32::MAX);
+        lifecycle.next(seen, now_ms(), &self.policy, jitter)
+    }
+
+    /// Looks at a job's processes.
+    fn observe(&mut self, job: &Job, version: &Version) -> Observed {
+        let mut seen = Observed::default();
+        for process in &job.processes {
+            let exit = match self.children.get_mut(&process.pid).map(Child::try_wait) {
+                Some(Ok(None)) => None,
+                Some(Ok(Some(status))) => Some(meaning(status)),
+                Some(Err(_)) | None if process.is_alive() => None,
+                Some(Err(_)) | None => {
+                    Some((Exit::Failed, "ended while no server watched it".to_owned()))
+                }
+            };
+            match exit {
+                None => {
+                    seen.alive += 1;
+                    let used = process.resident_bytes().unwrap_or(0);
+                    if let Some(limit) = version.memory_limit_bytes.filter(|limit| used > *limit) {
+                        seen.over_memory = Some(format!(
+                            "used {} MiB of memory, more than its limit of {} MiB",
+                            used >> 20,
+                            limit >> 20
+                        ));
+                    }
+                }
+                Some((exit, how)) => {
+                    let (exit, words) = self.last_words(job, exit, how);
+                    if seen
+                        .ended
+                        .as_ref()
+                        .is_none_or(|worst| badness(exit) > badness(worst.0))
+                    {
+                        seen.ended = Some((exit, words));
+                    }
+                }
+            }
+        }
+        let all = seen.alive > 0 && seen.alive == job.processes.len();
+        // Once it runs, it is not asked again and again.
+        let known = matches!(
+            job.lifecycle.state,
+            JobState::Running | JobState::Cancelling
+        );
+        seen.ready = all && (known || self.is_ready(job));
+        seen
+    }
+
+    /// Whether the job says at its control socket that it runs. Another process at that place doesn't count.
+    fn is_ready(&self, job: &Job) -> bool {
+        let answer = client::ask(&self.folders.socket(job.id), &Request::Status {})
+            .and_then(|mut asked| asked.answer(Some(READY_TIMEOUT)));
+        let Ok(Answer::Status(status)) = answer else {
+            return false;
+        };
+        let is_ours = |process: &ProcessId| u32::try_from(process.pid) == Ok(status.pid);
+        status.state != RunState::Restoring && job.processes.iter().any(is_ours)
+    }
+
+    /// How a process ended by its own account, else by its exit status and the end of its log.
+    fn last_words(&self, job: &Job, exit: Exit, how: String) -> (Exit, String) {
+        match std::fs::read_to_string(self.folders.outcome(job.id)).as_deref() {
+            Ok(OUTCOME_FINISHED) => (Exit::Finished, how),
+            Ok(OUTCOME_STOPPED) => (Exit::Stopped, how),
+            _ => {
+                let said = words::last_error(&self.folders.logs(&job.name));
+                (
+                    exit,
+                    said.map_or(how.clone(), |said| format!("{how}: {said}")),
+                )
+            }
+        }
+    }
+
+    /// Starts a job's process, notes it, and only then lets it go.
+    fn begin(
+        &mut self,
+        job: &Job,
+        version: &Version,
+        lifecycle: Lifecycle,
+    ) -> Result<(), RegistryError> {
+        let now_ms = now_ms();
+        let started = match self.spawn(job, version, now_ms) {
+            Ok(started) => started,
+            Err(error) => {
+                let words = format!("its process cannot be started: {error}");
+                let seen = Observed {
+                    ended: Some((Exit::Failed, words)),
+                    ..Observed::default()
+                };
+                let (lifecycle, _) = self.decide(&lifecycle, &seen);
+                let next = Job {
+                    lifecycle,
+                    ..job.clone()
+                };
+                self.registry.replace(job, &next, now_ms)?;
+                return Ok(());
+            }
+        };
+        let pid = started.id.pid;
+        let next = Job {
+            lifecycle,
+            processes: vec![started.id.clone()],
+            ..job.clone()
+        };
+        if self.registry.replace(job, &next, now_ms)? {
+            let child = started.release(&serde_json::to_string(&version.overrides)?);
+            self.children.insert(pid, child);
+            tracing::info!(job = job.name, pid, "started");
+        } else {
+            let mut child = started.child;
+            // It was never let go.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, job: &Job, version: &Version, now_ms: u64) -> io::Result<Waiting> {
+        let file = self.folders.write_job_file(&job.name, &version.text)?;
+        let logs = self.folders.logs(&job.name);
+        let outcome = self.folders.outcome(job.id);
+        match std::fs::remove_file(&outcome) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        logs::note(
+            &logs,
+            &words::opening(version.version, job.lifecycle.restarts),
+        )?;
+        let mut command = Command::new(&self.program);
+        command
+            .current_dir(self.folders.job(&job.name))
+            .env_remove(super::remote::TOKEN_VARIABLE)
+            .arg("run")
+            .arg(file)
+            .args(["--workers", &version.workers.to_string(), "--quiet"])
+            .arg("--socket")
+            .arg(self.folders.socket(job.id))
+            .arg("--log-folder")
+            .arg(&logs)
+            .arg("--supervised")
+            .arg(outcome);
+        if self.log_json {
+            command.arg("--log-json");
+        }
+        spawn(command, &logs::path(&logs, logs::last(&logs)?), now_ms)
+    }
+}
+
+/// What a supervised process writes when it ends because its input has ended.
+pub const OUTCOME_FINISHED: &str = "finished";
+/// What it writes when it ends because somebody stopped it.
+pub const OUTCOME_STOPPED: &str = "stopped";
+
+fn badness(exit: Exit) -> u8 {
+    match exit {
+        Exit::Finished => 0,
+        Exit::Stopped => 1,
+        Exit::Failed => 2,
+        Exit::Hopeless => 3,
+    }
+}
