@@ -6,6 +6,7 @@ mod fit;
 mod prepare;
 mod start;
 mod start_point;
+mod take_over;
 mod worker;
 
 use std::{
@@ -84,6 +85,8 @@ pub struct RunOptions {
     pub bounded: bool,
     /// Append sinks may receive rows again.
     pub allow_duplicates: bool,
+    /// The socket of the process that runs the job: it is stopped when this one is ready.
+    pub take_over: Option<PathBuf>,
     /// Where the job answers requests; nowhere if absent.
     pub socket: Option<PathBuf>,
     /// Without that place the job does not run; otherwise it only warns.

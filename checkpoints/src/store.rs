@@ -2,12 +2,14 @@
 
 pub(crate) mod filesystem;
 mod local;
+mod read_ahead;
 mod s3;
 
 use std::{error::Error, fmt, sync::Arc};
 
 pub use filesystem::{DiskFilesystem, FileInfo, Filesystem};
 pub use local::LocalStore;
+pub use read_ahead::ReadAhead;
 pub use s3::S3Store;
 
 use crate::head::{Head, Tag};

@@ -55,6 +55,7 @@ pub fn demo(arguments: &DemoArguments) -> ExitCode {
         resync: std::collections::BTreeSet::new(),
         bounded: false,
         allow_duplicates: false,
+        take_over: None,
         socket: Some(PathBuf::from(DEFAULT_SOCKET)),
         socket_required: true,
     };

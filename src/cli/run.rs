@@ -52,6 +52,10 @@ pub struct RunArguments {
     /// Lets append sinks receive rows again that they already have, after a restore from an older checkpoint or none.
     #[arg(long)]
     allow_duplicates: bool,
+    /// Takes the job over from the process that answers at this socket, to go on with other workers: that process is stopped
+    /// when this one is ready, so that the pause is short.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "restore")]
+    take_over: Option<PathBuf>,
     /// Replaces a value of the job file, such as `checkpoint.interval=20ms`. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_override)]
     overrides: Vec<(String, String)>,
@@ -139,6 +143,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         resync: arguments.resync.iter().cloned().collect(),
         bounded: arguments.bounded,
         allow_duplicates: arguments.allow_duplicates,
+        take_over: arguments.take_over.clone(),
         socket: Some(socket),
         socket_required: arguments.socket.is_some(),
     };
@@ -176,6 +181,7 @@ impl RunArguments {
             ("where sources start", format!("{:?}", self.start)),
             ("what may become of state", format!("{:?}", self.upgrade)),
             ("--resync", self.resync.join(", ")),
+            ("--take-over", self.take_over.is_some().to_string()),
             ("--bounded", self.bounded.to_string()),
             ("--allow-duplicates", self.allow_duplicates.to_string()),
         ]

@@ -14,7 +14,7 @@ use tidewright_checkpoints::claim::Claimed;
 use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
 use tidewright_checkpoints::restore::{self, Restored, Which};
 use tidewright_checkpoints::savepoint;
-use tidewright_checkpoints::store::{self, CheckpointStore};
+use tidewright_checkpoints::store::{self, CheckpointStore, ReadAhead};
 use tidewright_checkpoints::{Epoch, Generation};
 use tidewright_jobs::job::{Delivery, SinkConfig};
 use tidewright_jobs::plan::Plan;
@@ -23,6 +23,7 @@ use tidewright_operators::StateMemory;
 
 use super::fit::{check_fit, check_resync, fingerprints, refuse_appended_again, with_new_outboxes};
 use super::start_point::{self, StartPoint};
+use super::take_over::take_over;
 use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
 use crate::cluster::Cluster;
 use crate::dataflow;
@@ -63,12 +64,20 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     let moved_sources = moved_sources.map_err(RunError::of)?.unwrap_or_default();
     check_eager(&plan, &settings)?;
     let store = store::open(&store::job_url(&url, &plan.name)).map_err(RunError::of)?;
-    let store = with_crash_points(store);
+    let mut store = with_crash_points(store);
     let operators = dataflow::stateful_operators(&plan);
     // A savepoint is read before the job is claimed: a damaged one disturbs nobody.
     let savepoint = load_savepoint(&options.restore)?;
     let savepoint_manifest = savepoint.as_ref().map(|savepoint| &savepoint.manifest);
     check_fit(&*store, &plan, &operators, &options, savepoint_manifest)?;
+    let ahead = options
+        .take_over
+        .as_ref()
+        .map(|_| Arc::new(ReadAhead::new(store.clone())));
+    if let Some(ahead) = &ahead {
+        ahead.catch_up(&plan.name).map_err(RunError::of)?;
+        store = ahead.clone();
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let cluster = options.cluster.as_ref();
     let cluster = cluster.map(|cluster| Cluster::connect(cluster, &stop));
@@ -78,6 +87,11 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         process: cluster.as_ref().map_or(0, Cluster::index),
         threads: options.workers,
     };
+    if let (Some(ahead), Some(socket)) = (&ahead, &options.take_over)
+        && place.leads()
+    {
+        take_over(socket, &plan.name, ahead)?;
+    }
     let agreed = agree(
         &*store,
         &plan.name,
@@ -103,6 +117,9 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
             (restored.as_ref().map(origin), restored)
         }
     };
+    if let Some(ahead) = ahead {
+        ahead.forget();
+    }
     let manifest = restored.as_ref().map(|restored| &restored.manifest);
     let upgrade = Upgrade::decide(&operators, manifest, &options.allowed).map_err(RunError::of)?;
     for note in &upgrade.notes {

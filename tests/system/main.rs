@@ -20,6 +20,7 @@ mod mutants;
 mod oracle;
 mod outage;
 mod replay;
+mod rescale;
 mod restore;
 mod savepoints;
 mod serve;

@@ -282,7 +282,7 @@ impl ShopJob {
     }
 
     /// Where a run that was started with [`Self::listening`] answers.
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 
