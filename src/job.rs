@@ -3,7 +3,9 @@
 mod answers;
 mod error;
 mod fit;
+mod memory;
 mod prepare;
+mod restore;
 mod start;
 mod start_point;
 mod take_over;

@@ -6,11 +6,12 @@ use tidewright_checkpoints::OperatorId;
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore;
 use tidewright_checkpoints::store::CheckpointStore;
-use tidewright_jobs::job::SinkConfig;
+use tidewright_jobs::job::{Delivery, SinkConfig};
 use tidewright_jobs::plan::{Plan, SinkInput, SinkPlan};
 
 use super::{Restore, RunError, RunOptions};
 use crate::dataflow;
+use crate::runtime::context::Settings;
 use crate::runtime::upgrade::{Operator, Upgrade};
 
 /// A job file that does not fit the checkpoint is refused before the job is taken from the process that may be running it.
@@ -44,15 +45,47 @@ pub fn check_fit(
     }
 }
 
+/// Only keyed stores make replays harmless.
+pub fn check_eager(plan: &Plan, settings: &Settings) -> Result<(), RunError> {
+    let eager = |name: &str| settings.delivery(name) == Delivery::Eager;
+    match plan
+        .sinks
+        .iter()
+        .find(|sink| eager(&sink.name) && !dataflow::is_keyed(&sink.config))
+    {
+        None => Ok(()),
+        Some(sink) => Err(RunError::of(format!(
+            "sink {}: `delivery: eager` is for keyed stores (redis, dynamodb, embedded): an append-only one would hold rows \
+             twice after a restart",
+            sink.name
+        ))),
+    }
+}
+
+/// A run that does not start from the latest checkpoint would append again what came after its start.
+pub fn refuse_append_sinks(plan: &Plan) -> Result<(), RunError> {
+    match plan.sinks.iter().find(keeps_all) {
+        None => Ok(()),
+        Some(sink) => Err(RunError::of(format!(
+            "sink {} only appends, and this run does not start from the job's latest checkpoint, so it would append rows \
+             again that are there already. Start from the latest checkpoint, accept them with --allow-duplicates, or run a shadow (--shadow)",
+            sink.name
+        ))),
+    }
+}
+
+/// Whether a sink's store keeps every row that it was ever sent.
+fn keeps_all(sink: &&SinkPlan) -> bool {
+    matches!(sink.config, SinkConfig::Kafka(_) | SinkConfig::Files(_))
+}
+
 /// What a source brings again must not be appended again.
 pub fn refuse_appended_again(plan: &Plan, derives_from_reread: &[bool]) -> Result<(), RunError> {
     let again = |sink: &&SinkPlan| match sink.input {
         SinkInput::Node(node) => derives_from_reread[node.0],
         SinkInput::DeadLetters | SinkInput::Late => derives_from_reread.contains(&true),
     };
-    let appends =
-        |sink: &&SinkPlan| matches!(sink.config, SinkConfig::Kafka(_) | SinkConfig::Files(_));
-    match plan.sinks.iter().filter(appends).find(again) {
+    match plan.sinks.iter().filter(keeps_all).find(again) {
         None => Ok(()),
         Some(sink) => Err(RunError::of(format!(
             "sink {} only appends, and this run reads again what it was made of, so it would append rows that are there \

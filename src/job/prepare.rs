@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize},
@@ -10,18 +9,19 @@ use std::{
     time::Instant,
 };
 
+use tidewright_checkpoints::Epoch;
 use tidewright_checkpoints::claim::Claimed;
-use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
-use tidewright_checkpoints::restore::{self, Restored, Which};
-use tidewright_checkpoints::savepoint;
+use tidewright_checkpoints::manifest::Manifest;
+use tidewright_checkpoints::restore::Restored;
 use tidewright_checkpoints::store::{self, CheckpointStore, ReadAhead};
-use tidewright_checkpoints::{Epoch, Generation};
-use tidewright_jobs::job::{Delivery, SinkConfig};
-use tidewright_jobs::plan::Plan;
-use tidewright_jobs::{Compiled, Definition, StateSettings};
-use tidewright_operators::StateMemory;
+use tidewright_jobs::{Compiled, Definition};
 
-use super::fit::{check_fit, check_resync, fingerprints, refuse_appended_again, with_new_outboxes};
+use super::fit::{
+    check_eager, check_fit, check_resync, fingerprints, refuse_append_sinks, refuse_appended_again,
+    with_new_outboxes,
+};
+use super::memory::memory;
+use super::restore;
 use super::start_point::{self, StartPoint};
 use super::take_over::take_over;
 use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
@@ -64,20 +64,16 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     let moved_sources = moved_sources.map_err(RunError::of)?.unwrap_or_default();
     check_eager(&plan, &settings)?;
     let store = store::open(&store::job_url(&url, &plan.name)).map_err(RunError::of)?;
-    let mut store = with_crash_points(store);
+    let store = with_crash_points(store);
     let operators = dataflow::stateful_operators(&plan);
     // A savepoint is read before the job is claimed: a damaged one disturbs nobody.
-    let savepoint = load_savepoint(&options.restore)?;
+    let savepoint = restore::load_savepoint(&options.restore)?;
     let savepoint_manifest = savepoint.as_ref().map(|savepoint| &savepoint.manifest);
     check_fit(&*store, &plan, &operators, &options, savepoint_manifest)?;
-    let ahead = options
-        .take_over
-        .as_ref()
-        .map(|_| Arc::new(ReadAhead::new(store.clone())));
-    if let Some(ahead) = &ahead {
-        ahead.catch_up(&plan.name).map_err(RunError::of)?;
-        store = ahead.clone();
-    }
+    let ahead = match &options.take_over {
+        None => None,
+        Some(_) => Some(read_ahead(&store, &plan.name)?),
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let cluster = options.cluster.as_ref();
     let cluster = cluster.map(|cluster| Cluster::connect(cluster, &stop));
@@ -101,25 +97,25 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     )?;
     let (start, claimed) = agreed;
     let latest = start.latest(&*store, &plan.name)?;
-    let (origin, restored) = match savepoint {
-        Some(savepoint) => {
-            let origin = origin(&savepoint);
-            // The process that publishes checkpoints takes the files over; the others only read their state.
-            let adopted = match &claimed {
-                Some(_) => adopt(savepoint, &*store, &plan.name, start.generation)?,
-                None => savepoint,
+    let origin = savepoint.as_ref().map(restore::origin);
+    let restored = match (savepoint, &claimed) {
+        (None, _) => {
+            let source: &dyn CheckpointStore = match &ahead {
+                Some(ahead) => ahead,
+                None => &*store,
             };
-            (Some(origin), Some(adopted))
-        }
-        None => {
             let name = start.restored.as_ref();
-            let restored = load(&*store, &plan.name, name, memory.as_deref())?;
-            (restored.as_ref().map(origin), restored)
+            restore::load(source, &plan.name, name, memory.as_deref())?
         }
+        // The process that publishes checkpoints takes the files over; the others only read their state.
+        (Some(savepoint), Some(_)) => {
+            let adopted = restore::adopt(savepoint, &*store, &plan.name, start.generation);
+            Some(adopted?)
+        }
+        (Some(savepoint), None) => Some(savepoint),
     };
-    if let Some(ahead) = ahead {
-        ahead.forget();
-    }
+    let origin = origin.or_else(|| restored.as_ref().map(restore::origin));
+    drop(ahead);
     let manifest = restored.as_ref().map(|restored| &restored.manifest);
     let upgrade = Upgrade::decide(&operators, manifest, &options.allowed).map_err(RunError::of)?;
     for note in &upgrade.notes {
@@ -220,6 +216,13 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     })
 }
 
+/// The latest checkpoint's files, read before they are needed.
+fn read_ahead(store: &Arc<dyn CheckpointStore>, job: &str) -> Result<ReadAhead, RunError> {
+    let ahead = ReadAhead::new(store.clone());
+    ahead.catch_up(job).map_err(RunError::of)?;
+    Ok(ahead)
+}
+
 /// Process 0 claims the job and tells the others where it starts; they check that they see the same store.
 fn agree(
     store: &dyn CheckpointStore,
@@ -245,44 +248,6 @@ fn agree(
     }
 }
 
-/// The limit of the state in memory, with a folder for what is beyond it.
-fn memory(
-    state: Option<&StateSettings>,
-    checkpoints: &str,
-    plan: &Plan,
-    workers: usize,
-) -> Result<Option<Arc<StateMemory>>, RunError> {
-    let Some(state) = state else {
-        return Ok(None);
-    };
-    let directory = match (&state.directory, checkpoints.strip_prefix("file://")) {
-        (Some(directory), _) => PathBuf::from(directory),
-        (None, Some(checkpoints)) => Path::new(checkpoints).join(".spill"),
-        (None, None) => std::env::temp_dir().join("tidewright"),
-    };
-    std::fs::create_dir_all(&directory).map_err(|error| {
-        RunError::of(format!(
-            "the folder {} for state that doesn't fit into memory cannot be made: {error}. Name another one with \
-             state.directory",
-            directory.display()
-        ))
-    })?;
-    if is_in_memory(&directory) {
-        tracing::warn!(
-            directory = %directory.display(),
-            "the folder for state that doesn't fit into memory is itself in memory (tmpfs): name one on a disk with state.directory"
-        );
-    }
-    let limit = usize::try_from(state.memory_bytes).unwrap_or(usize::MAX);
-    let states = dataflow::keyed_states(plan) * workers;
-    Ok(Some(Arc::new(StateMemory::new(limit, states, &directory))))
-}
-
-fn is_in_memory(directory: &Path) -> bool {
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-    rustix::fs::statfs(directory).is_ok_and(|found| found.f_type == TMPFS_MAGIC)
-}
-
 /// What every manifest says besides its cut: what its state means, so that it can be read without the job file.
 fn extra(definition: &Definition) -> Result<BTreeMap<String, serde_json::Value>, RunError> {
     let definition = serde_json::to_value(definition).map_err(RunError::of)?;
@@ -299,97 +264,9 @@ fn holder() -> String {
     )
 }
 
-/// Where state has a limit, its files don't stay in memory.
-fn load(
-    store: &dyn CheckpointStore,
-    job: &str,
-    manifest: Option<&String>,
-    memory: Option<&StateMemory>,
-) -> Result<Option<Restored>, RunError> {
-    let scratch = memory.map(StateMemory::directory);
-    match manifest {
-        None => Ok(None),
-        Some(name) => restore::load_into(store, job, &Which::Path(name.clone()), scratch)
-            .map_err(RunError::of),
-    }
-}
-
-/// The savepoint to start from, whole and verified.
-fn load_savepoint(restore: &Restore) -> Result<Option<Restored>, RunError> {
-    let Restore::Savepoint(url) = restore else {
-        return Ok(None);
-    };
-    let store = store::open_existing(url).map_err(RunError::of)?;
-    savepoint::load(&*store).map(Some).map_err(RunError::of)
-}
-
-/// Copies a savepoint's state into the job's own store, so that nothing depends on the savepoint any more.
-fn adopt(
-    savepoint: Restored,
-    store: &dyn CheckpointStore,
-    job: &str,
-    generation: Generation,
-) -> Result<Restored, RunError> {
-    savepoint::adopt(savepoint, store, job, generation).map_err(|error| {
-        RunError::of(format!(
-            "the savepoint cannot be copied into the checkpoint store {}: {error}",
-            store.location()
-        ))
-    })
-}
-
-/// What a run goes on from, for people.
-fn origin(restored: &Restored) -> String {
-    let manifest = &restored.manifest;
-    let what = match manifest.kind {
-        CheckpointKind::Savepoint => format!("savepoint of job {}", manifest.job),
-        CheckpointKind::Periodic | CheckpointKind::Final => "checkpoint".to_owned(),
-    };
-    format!(
-        "the {what} of epoch {} (generation {})",
-        manifest.epoch, manifest.generation
-    )
-}
-
-/// Only keyed stores make replays harmless.
-fn check_eager(plan: &Plan, settings: &Settings) -> Result<(), RunError> {
-    let appends = |config: &SinkConfig| {
-        !matches!(
-            config,
-            SinkConfig::Redis(_) | SinkConfig::Dynamodb(_) | SinkConfig::Embedded(_)
-        )
-    };
-    let eager = |name: &str| settings.delivery(name) == Delivery::Eager;
-    match plan
-        .sinks
-        .iter()
-        .find(|sink| eager(&sink.name) && appends(&sink.config))
-    {
-        None => Ok(()),
-        Some(sink) => Err(RunError::of(format!(
-            "sink {}: `delivery: eager` is for keyed stores (redis, dynamodb, embedded): an append-only one would hold rows \
-             twice after a restart",
-            sink.name
-        ))),
-    }
-}
-
 /// A run that does not start from the latest checkpoint repeats rows that were delivered.
 fn is_behind(published: Epoch, restored: Option<&Restored>) -> bool {
     restored.map_or(Epoch(0), |restored| restored.manifest.epoch) < published
-}
-
-fn refuse_append_sinks(plan: &Plan) -> Result<(), RunError> {
-    let appends =
-        |config: &SinkConfig| matches!(config, SinkConfig::Kafka(_) | SinkConfig::Files(_));
-    match plan.sinks.iter().find(|sink| appends(&sink.config)) {
-        None => Ok(()),
-        Some(sink) => Err(RunError::of(format!(
-            "sink {} only appends, and this run does not start from the job's latest checkpoint, so it would append rows \
-             again that are there already. Start from the latest checkpoint, accept them with --allow-duplicates, or run a shadow (--shadow)",
-            sink.name
-        ))),
-    }
 }
 
 /// What the checkpoint knows to be in the stores stays known, also if nothing is sent for a while.

@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    harness::{eventually::eventually, process::Process},
+    harness::{
+        eventually::eventually,
+        process::{Command, Process},
+    },
     shop::{LIMIT, Shop, ShopJob},
 };
 
@@ -15,9 +18,9 @@ fn status(job: &ShopJob) -> Option<Value> {
     asked.wait(LIMIT).success().then(|| asked.summary())
 }
 
-/// Starts a process that takes the job over with other workers, and feeds until it runs and the other one has ended.
-fn taken_over(shop: &mut Shop, job: &ShopJob, mut running: Process, workers: usize) -> Process {
-    let successor = job.listening(workers).arg("--take-over").arg(job.socket());
+/// Starts a command that takes the job over, and feeds until it runs and the process that ran the job has ended.
+fn taken_over(shop: &mut Shop, job: &ShopJob, mut running: Process, successor: Command) -> Process {
+    let successor = successor.arg("--take-over").arg(job.socket());
     let mut successor = successor.start();
     shop.feed_until("the process that ran the job ends", || {
         assert!(
@@ -46,7 +49,7 @@ fn a_job_under_load_goes_on_with_one_two_four_and_three_workers_and_leaves_the_s
         shop.feed_until("checkpoints", || {
             (job.durable_epoch() > before + 300).then_some(())
         });
-        running = taken_over(&mut shop, &job, running, workers);
+        running = taken_over(&mut shop, &job, running, job.listening(workers));
         eventually(LIMIT, "it answers where the other one did", || {
             let status = status(&job)?;
             (status["workers"] == workers && status["pid"] == running.id()).then_some(())
@@ -55,6 +58,32 @@ fn a_job_under_load_goes_on_with_one_two_four_and_three_workers_and_leaves_the_s
     running.terminate();
     running.wait_for_success(LIMIT);
     assert_eq!(job.manifest().unwrap().workers, 3);
+    job.finish();
+    job.contents(&shop).assert_same(&shop.undisturbed(&job));
+}
+
+#[test]
+fn a_job_under_load_goes_on_in_two_processes_and_in_one_again() {
+    let Some(mut shop) = Shop::open(64) else {
+        return;
+    };
+    let job = shop.job("taken-over-by-two");
+    let mut running = job.await_start(job.listening(2).start());
+    for processes in ["2", "1"] {
+        let before = job.durable_epoch();
+        shop.feed_until("checkpoints", || {
+            (job.durable_epoch() > before + 300).then_some(())
+        });
+        let successor = job.listening(1).args(["--launch", processes]);
+        running = taken_over(&mut shop, &job, running, successor);
+        let workers: usize = processes.parse().unwrap();
+        eventually(LIMIT, "all workers answer", || {
+            (status(&job)?["workers"] == workers).then_some(())
+        });
+    }
+    running.terminate();
+    running.wait_for_success(LIMIT);
+    assert_eq!(job.manifest().unwrap().workers, 1);
     job.finish();
     job.contents(&shop).assert_same(&shop.undisturbed(&job));
 }

@@ -13,8 +13,7 @@ use crate::{
     restore::{self, RestoreError},
 };
 
-/// Keeps the state files of a job's latest checkpoint in memory, as often as [`catch_up`](Self::catch_up) is called, until
-/// [`forget`](Self::forget).
+/// Keeps the state files of a job's latest checkpoint in memory, as of the last [`catch_up`](Self::catch_up).
 ///
 /// Names are only ever written with one content, so what was read once need not be read again.
 pub struct ReadAhead {
@@ -64,11 +63,6 @@ impl ReadAhead {
             }
         }
         Ok((Some(manifest), read))
-    }
-
-    /// Gives the memory back: from here on everything comes from the store.
-    pub fn forget(&self) {
-        self.files().clear();
     }
 
     fn files(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
@@ -167,8 +161,7 @@ mod tests {
         }
         assert_eq!(ahead.get("state/b").unwrap(), b"state/b");
         assert!(ahead.get("state/a").is_err());
-        ahead.forget();
-        assert!(ahead.get("state/b").is_err());
+        assert!(ReadAhead::new(below.clone()).get("state/b").is_err());
         assert!(ahead.catch_up("another job").is_err());
     }
 }

@@ -94,9 +94,24 @@ fn every_way_to_name_a_file_is_checked() {
             "s3://b/p",
             "source events",
         ),
-        (fine, "files: { path: /root/x }", "s3://b/p", "sink out"),
-        (fine, "embedded: { path: /root/x }", "s3://b/p", "sink out"),
-        (fine, "stdout: {}", "file:///root/x", "checkpoint.store"),
+        (
+            fine,
+            "files: { path: /elsewhere/x }",
+            "s3://b/p",
+            "sink out",
+        ),
+        (
+            fine,
+            "embedded: { path: /elsewhere/x }",
+            "s3://b/p",
+            "sink out",
+        ),
+        (
+            fine,
+            "stdout: {}",
+            "file:///elsewhere/x",
+            "checkpoint.store",
+        ),
         (
             &kafka("ssl.key.location: /etc/key"),
             "stdout: {}",
