@@ -14,6 +14,7 @@ mod serve;
 mod start_arguments;
 mod state;
 mod supervised;
+mod tap;
 mod upgrade_arguments;
 mod validate;
 
@@ -67,6 +68,8 @@ enum Command {
     Savepoint(control::SavepointArguments),
     /// Stops a job with a final checkpoint: a server's by its name, or one of this machine by its socket.
     Stop(control::StopArguments),
+    /// Shows rows of a view or source as they pass: of a server's job, or of one of this machine by its socket.
+    Tap(tap::TapArguments),
     /// Prints a completion script for a shell.
     Completions(completions::CompletionsArguments),
     /// Looks into a checkpoint or savepoint.
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => control::status(&arguments),
         Command::Savepoint(arguments) => control::savepoint(&arguments),
         Command::Stop(arguments) => control::stop(&arguments),
+        Command::Tap(arguments) => tap::tap(&arguments),
         Command::State(arguments) => state::state(&arguments),
     }
 }

@@ -27,6 +27,7 @@ mod sources;
 mod specs;
 mod stateless;
 mod stored;
+mod tap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

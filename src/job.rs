@@ -177,6 +177,7 @@ impl PreparedJob {
     pub fn run(mut self) -> Result<Done, RunError> {
         let _listening = self.listen()?;
         let undelivered = self.execute()?;
+        self.context.taps.end();
         let readers = std::mem::take(
             &mut *self
                 .context

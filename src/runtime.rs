@@ -23,4 +23,5 @@ pub mod source_operator;
 pub mod stateful;
 pub mod stats;
 pub mod summary;
+pub mod tap;
 pub mod upgrade;

@@ -74,7 +74,7 @@ impl ServerArguments {
 }
 
 /// A refusal or failure, told on standard error, with the exit code that it has.
-fn told(error: RemoteError) -> ExitCode {
+pub fn told(error: RemoteError) -> ExitCode {
     let code = match &error {
         RemoteError::Unreachable { .. } => EXIT_UNREACHABLE,
         RemoteError::NotUnderstood(_) => 1,

@@ -8,6 +8,7 @@ mod json;
 mod logs;
 mod operations;
 mod problem;
+pub mod tap;
 mod tokens;
 pub mod views;
 
@@ -85,6 +86,7 @@ pub fn router(api: Api) -> Router {
         .add(Method::POST, "/v1/jobs", jobs::submit)
         .add(Method::GET, "/v1/jobs/{name}", jobs::show)
         .add(Method::GET, "/v1/jobs/{name}/logs", logs::read)
+        .add(Method::GET, "/v1/jobs/{name}/tap/{relation}", tap::tap)
         .add(
             Method::GET,
             "/v1/jobs/{name}/checkpoints",

@@ -5,14 +5,17 @@
 //! {"status":{}}                                  {"status":{..}}, a JobStatus
 //! {"savepoint":{"to":null}}                      {"savepoint":{"location":"..","epoch":1,"bytes":2}} once it is complete
 //! {"stop":{"savepoint":false,"drain":false}}     {"stopping":{"generation":1}} at once; with a savepoint, {"savepoint":{..}} follows
+//! {"tap":{"relation":"customer","limit":10}}     {"tapped":{..}}, again and again, until one says how it ended
 //! ```
 //! Any request may be answered by `{"refused":"why"}`. A request with a savepoint may take long: its connection stays
 //! open meanwhile, and others are answered on theirs. If the connection ends without the answer, the job has ended.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::status::JobStatus;
 pub use crate::runtime::savepoints::SavepointTaken;
+use crate::runtime::tap::RATE_DEFAULT;
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,35 @@ pub enum Request {
         #[serde(default)]
         drain: bool,
     },
+    /// Rows of a view or source, as they pass. It ends when the client goes, too.
+    Tap(TapRequest),
+}
+
+/// Which rows are shown, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TapRequest {
+    /// The view or source.
+    pub relation: String,
+    /// How many rows; without end if absent.
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// For how long, in seconds; without end if absent.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+    /// One row of so many.
+    #[serde(default = "every_row")]
+    pub every: u64,
+    /// At most so many rows a second.
+    #[serde(default = "default_rate")]
+    pub rate: u32,
+}
+
+fn every_row() -> u64 {
+    1
+}
+
+fn default_rate() -> u32 {
+    RATE_DEFAULT
 }
 
 /// Whether a job that stops leaves a savepoint: `false`, `true` (below the job's checkpoint store), or a URL.
@@ -74,6 +106,8 @@ pub enum Answer {
     Savepoint(SavepointTaken),
     /// The job is going to end.
     Stopping(Stopping),
+    /// Rows that have passed since the last answer: some every second, or none.
+    Tapped(Tapped),
     /// The request makes no sense here, or failed; the job goes on as before.
     Refused(String),
 }
@@ -83,6 +117,33 @@ pub enum Answer {
 pub struct Stopping {
     /// The claim of the process that ends.
     pub generation: u64,
+}
+
+/// Some rows that a tap shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tapped {
+    /// Rows and changes, each the text of a JSON object.
+    pub lines: Vec<String>,
+    /// Rows that have passed since the tap was opened and were not shown.
+    pub left_out: u64,
+    /// How many processes the job has: only rows of the one that was asked are shown.
+    pub processes: usize,
+    /// Why this is the last answer; `null` if it isn't.
+    pub ended: Option<TapEnd>,
+}
+
+/// Why a tap has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TapEnd {
+    /// As many rows as were wanted.
+    Limit,
+    /// As long as was wanted.
+    Time,
+    /// The job has ended.
+    Job,
+    /// The answer of a server is as long as it may be.
+    Size,
 }
 
 #[cfg(test)]
@@ -113,5 +174,10 @@ mod tests {
         );
         let short: Request = serde_json::from_str(r#"{"stop":{}}"#).expect("is a request");
         assert_eq!(short, stop(StopSavepoint::Wanted(false), false));
+        let tap = r#"{"tap":{"relation":"customer","limit":10}}"#;
+        let tap: Request = serde_json::from_str(tap).expect("is a request");
+        let full =
+            r#"{"tap":{"relation":"customer","limit":10,"seconds":null,"every":1,"rate":100}}"#;
+        check(&tap, full);
     }
 }

@@ -80,6 +80,15 @@ impl Remote {
         self.call(self.request(Method::GET, path))
     }
 
+    /// Reads something that is no single JSON value.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub fn get_text(&self, path: &str) -> Result<String, RemoteError> {
+        let answer = self.answer(self.request(Method::GET, path))?;
+        String::from_utf8(answer).map_err(|error| RemoteError::NotUnderstood(error.to_string()))
+    }
+
     /// Asks for a change, with a body, and a key if it may be sent again.
     ///
     /// # Errors

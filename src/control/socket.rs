@@ -18,13 +18,15 @@ use super::protocol::{Answer, Request};
 pub const DEFAULT_SOCKET: &str = "tidewright-data/control.sock";
 /// A longer request is refused.
 const REQUEST_BYTES_MAX: u64 = 64 << 10;
-/// How long a client may take to ask, and to take an answer.
+/// How long a client may take to ask, and the last answers when the process ends.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to take an answer: somebody may be paging through what a tap shows.
+const TAKING_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections that are served at a time.
 const CONNECTIONS_MAX: usize = 32;
 
-/// Takes the answers to one request.
-pub type Reply<'a> = &'a mut dyn FnMut(Answer);
+/// Takes the answers to one request; false once the client is gone.
+pub type Reply<'a> = &'a mut dyn FnMut(Answer) -> bool;
 /// Answers requests: mostly once.
 pub type Respond = Arc<dyn Fn(Request, Reply<'_>) + Send + Sync>;
 
@@ -155,7 +157,7 @@ fn accept(stream: UnixStream, open: Option<OpenConnection>, respond: Respond) {
 
 fn set_timeouts(stream: &UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))
+    stream.set_write_timeout(Some(TAKING_TIMEOUT))
 }
 
 fn send(mut stream: &UnixStream, answer: &Answer) -> io::Result<()> {
@@ -175,14 +177,21 @@ fn serve(stream: &UnixStream, open: &OpenConnection, respond: &Respond) -> io::R
             return send(stream, &Answer::Refused(refused));
         }
     };
-    open.asked();
+    // Whoever watches gets no last answer: the end of a process waits for nobody who has stopped reading.
+    let waits = !matches!(request, Request::Tap(_));
+    if waits {
+        open.asked();
+    }
     let mut sent = Ok(());
     respond(request, &mut |answer| {
         if sent.is_ok() {
             sent = send(stream, &answer);
         }
+        sent.is_ok()
     });
-    open.answered();
+    if waits {
+        open.answered();
+    }
     sent
 }
 

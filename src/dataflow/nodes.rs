@@ -19,9 +19,11 @@ use super::Building;
 use super::replayed::{self, from_state};
 use super::specs::{self, made};
 use super::stateless::{self, Stage};
+use super::tap::Watched;
 use crate::runtime::clock;
 use crate::runtime::failure::fail;
 use crate::runtime::stateful::{Input, Stateful, stateful};
+use crate::runtime::stats::Counter;
 
 pub(super) type Batches<'scope> = StreamVec<'scope, u64, RoutedBatch>;
 
@@ -61,23 +63,29 @@ pub fn build<'scope>(
         .build(&sources);
         relations.push(relation);
     }
-    for (view, node) in &context.plan.views {
-        count(
-            context.stats.view_rows[view].clone(),
-            &relations[node.0].live,
-        );
+    let views = context.plan.views.iter().map(|(name, node)| (name, *node));
+    let sources = &context.plan.sources;
+    let sources = sources.iter().map(|source| (&source.name, source.node));
+    for (name, node) in views.chain(sources) {
+        let plan = &context.plan.nodes[node.0];
+        let watched = Watched::new(context.taps.of(name), name, plan);
+        let counter = context.stats.view_rows.get(name).cloned();
+        watch(watched, counter, &relations[node.0].live);
     }
     relations
 }
 
-/// Counts the rows that a view makes: gains only, of a table.
-fn count(counter: crate::runtime::stats::Counter, rows: &Batches<'_>) {
+/// Shows rows that pass to whoever taps them, and counts what a view makes: gains only, of a table.
+fn watch(watched: Watched, counter: Option<Counter>, rows: &Batches<'_>) {
     rows.clone().inspect(move |batch: &RoutedBatch| {
-        let rows = match batch.rows.column_by_name(DIFF) {
-            None => batch.rows.num_rows(),
-            Some(diff) => gains(diff),
-        };
-        counter.add(rows as u64);
+        watched.pass(&batch.rows);
+        if let Some(counter) = &counter {
+            let rows = match batch.rows.column_by_name(DIFF) {
+                None => batch.rows.num_rows(),
+                Some(diff) => gains(diff),
+            };
+            counter.add(rows as u64);
+        }
     });
 }
 

@@ -1,5 +1,7 @@
 //! What a running job answers to requests of other processes.
 
+mod tap;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -20,22 +22,33 @@ use crate::runtime::savepoints::{self, Moment, Outcome};
 /// Embedded stores by the names that a request may use: their folder and the view in it.
 type Stores = BTreeMap<String, (PathBuf, String)>;
 
+/// What a client waits for, without the job being held.
+enum Later {
+    Savepoint(Receiver<Outcome>),
+    Tap(tap::Open),
+}
+
 /// Answers requests for as long as the job runs: the socket's threads outlive it, what it has open must not.
 pub(super) fn responder(context: &Arc<JobContext>) -> Respond {
     let stores = dataflow::embedded_paths(context);
     let context: Weak<JobContext> = Arc::downgrade(context);
     Arc::new(move |request, reply: Reply<'_>| {
         let Some(context) = context.upgrade() else {
-            return reply(Answer::Refused("the job has ended".to_owned()));
+            reply(Answer::Refused("the job has ended".to_owned()));
+            return;
         };
-        let savepoint = respond(&context, &stores, request, reply);
+        let later = respond(&context, &stores, request, reply);
         drop(context);
-        if let Some(savepoint) = savepoint {
-            reply(match savepoint.recv() {
-                Ok(Ok(taken)) => Answer::Savepoint(taken),
-                Ok(Err(error)) => Answer::Refused(format!("no savepoint was made: {error}")),
-                Err(RecvError) => Answer::Refused("no savepoint was made".to_owned()),
-            });
+        match later {
+            None => {}
+            Some(Later::Tap(tap)) => tap.answer(reply),
+            Some(Later::Savepoint(savepoint)) => {
+                reply(match savepoint.recv() {
+                    Ok(Ok(taken)) => Answer::Savepoint(taken),
+                    Ok(Err(error)) => Answer::Refused(format!("no savepoint was made: {error}")),
+                    Err(RecvError) => Answer::Refused("no savepoint was made".to_owned()),
+                });
+            }
         }
     })
 }
@@ -46,24 +59,29 @@ fn respond(
     stores: &Stores,
     request: Request,
     reply: Reply<'_>,
-) -> Option<Receiver<Outcome>> {
-    match request {
-        Request::Get { relation, key } => reply(get(context, stores, &relation, &key)),
-        Request::Status {} => reply(Answer::Status(Box::new(JobStatus::of(context)))),
+) -> Option<Later> {
+    let (answer, later) = match request {
+        Request::Get { relation, key } => (get(context, stores, &relation, &key), None),
+        Request::Status {} => (Answer::Status(Box::new(JobStatus::of(context))), None),
+        Request::Tap(request) => match tap::Open::new(context, request) {
+            Ok(tap) => return Some(Later::Tap(tap)),
+            Err(refused) => (refused, None),
+        },
         Request::Savepoint { to } => match request_savepoint(context, to, Moment::Next) {
-            Ok(savepoint) => return Some(savepoint),
-            Err(refused) => reply(Answer::Refused(refused)),
+            Ok(savepoint) => return Some(Later::Savepoint(savepoint)),
+            Err(refused) => (Answer::Refused(refused), None),
         },
         Request::Stop { savepoint, drain } => match stop(context, savepoint, drain) {
             Ok(savepoint) => {
                 let generation = context.generation.0;
-                reply(Answer::Stopping(Stopping { generation }));
-                return savepoint;
+                let stopping = Answer::Stopping(Stopping { generation });
+                (stopping, savepoint.map(Later::Savepoint))
             }
-            Err(refused) => reply(Answer::Refused(refused)),
+            Err(refused) => (Answer::Refused(refused), None),
         },
-    }
-    None
+    };
+    reply(answer);
+    later
 }
 
 fn request_savepoint(

@@ -36,6 +36,7 @@ use crate::runtime::publish::{DEFINITION, PublishSettings};
 use crate::runtime::replay::Hold;
 use crate::runtime::savepoints::Savepoints;
 use crate::runtime::stats::Stats;
+use crate::runtime::tap::Taps;
 use crate::runtime::upgrade::Upgrade;
 use crate::sink::embedded::EmbeddedStores;
 
@@ -186,6 +187,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         reread,
         derives_from_reread,
         resync,
+        taps: Taps::new(stats.view_rows.keys().chain(stats.events_in.keys())),
         stats,
         built: AtomicUsize::new(0),
         stop,

@@ -28,6 +28,7 @@ use super::publish::PublishSettings;
 use super::replay::Hold;
 use super::savepoints::Savepoints;
 use super::stats::Stats;
+use super::tap::Taps;
 use super::upgrade::Upgrade;
 use crate::sink::Fence;
 use crate::sink::embedded::EmbeddedStores;
@@ -155,6 +156,8 @@ pub struct JobContext {
     pub resync: BTreeSet<String>,
     /// What it tells.
     pub stats: Arc<Stats>,
+    /// Where its rows can be watched.
+    pub taps: Taps,
     /// Workers whose dataflow is built, with its state restored.
     pub built: AtomicUsize,
     /// Set to end it with a final checkpoint.

@@ -27,5 +27,6 @@ mod serve;
 mod shop;
 mod spilling;
 mod state;
+mod tap;
 mod upgrade;
 mod zombies;

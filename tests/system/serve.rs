@@ -5,6 +5,7 @@ mod command_line;
 mod files;
 mod kills;
 mod supervision;
+mod tap;
 
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
-use super::{jobs, logs, operations, tokens};
+use super::{jobs, logs, operations, tap, tokens};
 use crate::control::registry::records::Role;
 
 /// The document of the API.
@@ -28,6 +28,7 @@ use crate::control::registry::records::Role;
         jobs::show,
         jobs::list_checkpoints,
         logs::read,
+        tap::tap,
         operations::stop,
         operations::savepoint,
         operations::cancel,
@@ -36,6 +37,7 @@ use crate::control::registry::records::Role;
         tokens::create,
         tokens::revoke,
     ),
+    components(schemas(tap::TapSummary)),
     modifiers(&Tokens),
 )]
 struct ApiDocument;

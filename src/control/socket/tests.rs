@@ -15,11 +15,13 @@ fn row(relation: &str) -> Answer {
 }
 
 fn echo() -> Respond {
-    Arc::new(|request, reply: Reply<'_>| match request {
-        Request::Get { relation, key } => reply(Answer::Row(
-            serde_json::json!({"relation": relation, "key": key}),
-        )),
-        other => reply(Answer::Refused(format!("{other:?}"))),
+    Arc::new(|request, reply: Reply<'_>| {
+        reply(match request {
+            Request::Get { relation, key } => {
+                Answer::Row(serde_json::json!({"relation": relation, "key": key}))
+            }
+            other => Answer::Refused(format!("{other:?}")),
+        });
     })
 }
 
@@ -52,7 +54,9 @@ fn a_request_that_takes_long_blocks_no_other_and_is_answered_before_the_end() {
     let (go_on, wait) = channel::<()>();
     let wait = Mutex::new(wait);
     let respond: Respond = Arc::new(move |request, reply: Reply<'_>| match request {
-        Request::Get { relation, .. } => reply(row(&relation)),
+        Request::Get { relation, .. } => {
+            reply(row(&relation));
+        }
         _ => {
             reply(Answer::NotFound("soon".to_owned()));
             let wait = wait.lock().expect("one long request at a time");
@@ -69,4 +73,22 @@ fn a_request_that_takes_long_blocks_no_other_and_is_answered_before_the_end() {
     go_on.send(()).expect("somebody waits");
     drop(listening);
     assert_eq!(long.answer(None).expect("before the end"), row("long"));
+}
+
+#[test]
+fn whoever_answers_is_told_that_the_client_has_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("control.sock");
+    let (noticed, notice) = channel::<()>();
+    let respond: Respond = Arc::new(move |_, reply: Reply<'_>| {
+        while reply(row("again")) {}
+        // The test may have failed already.
+        let _ = noticed.send(());
+    });
+    let _listening = listen(&path, respond).expect("listens");
+    let mut asked = client::ask(&path, &get("again")).expect("is sent");
+    assert_eq!(asked.answer(None).expect("is answered"), row("again"));
+    drop(asked);
+    let noticed = notice.recv_timeout(Duration::from_secs(60));
+    assert_eq!(noticed, Ok(()));
 }

@@ -33,6 +33,8 @@ pub struct Server {
 pub struct Reply {
     pub status: u16,
     pub headers: HeaderMap,
+    pub text: String,
+    /// The text as JSON; null if it is none.
     pub body: Value,
 }
 
@@ -158,6 +160,7 @@ impl Server {
             Reply {
                 status,
                 headers,
+                text: String::from_utf8_lossy(&bytes).into_owned(),
                 body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
             }
         };

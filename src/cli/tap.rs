@@ -1,0 +1,208 @@
+//! `tidewright tap`: rows as they pass, a line of JSON each.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Args;
+
+use super::control::Output;
+use super::remote::{self, ServerArguments};
+use super::{EXIT_NOT_FOUND, failed};
+use crate::control::api::tap::{LIMIT_MAX, TapSummary};
+use crate::control::client;
+use crate::control::protocol::{Answer, Request, TapEnd, TapRequest};
+use crate::control::remote::{Remote, RemoteError, path_part};
+use crate::control::socket::DEFAULT_SOCKET;
+use crate::runtime::tap::{RATE_DEFAULT, RATE_MAX};
+
+/// Arguments of `tidewright tap`.
+#[derive(Debug, Args)]
+pub struct TapArguments {
+    /// The view or source.
+    relation: String,
+    /// A job of a server. Without it, the job that listens at the socket.
+    #[arg(long, conflicts_with = "socket")]
+    job: Option<String>,
+    /// Ends after so many rows; without it, when you end it or the job ends.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Shows one row of so many.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Shows at most so many rows a second.
+    #[arg(long, value_name = "N", default_value_t = RATE_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(RATE_MAX)))]
+    rate: u32,
+    #[command(flatten)]
+    server: ServerArguments,
+    /// The running job's socket.
+    #[arg(long, default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// How the end is told: rows are lines of JSON in any case, and `json` adds a last one that says how many were left out.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How long a server collects rows before it answers, in seconds.
+const SERVER_SECONDS: u64 = 1;
+
+/// Shows rows.
+pub fn tap(arguments: &TapArguments) -> ExitCode {
+    let mut shown = Showing {
+        lines_left: arguments.limit,
+        left_out: 0,
+        processes: 1,
+    };
+    let ended = match &arguments.job {
+        Some(job) => arguments.of_server(job, &mut shown),
+        None => arguments.of_socket(&mut shown),
+    };
+    match ended {
+        Ok(Some(ended)) => {
+            match arguments.output {
+                Output::Text => eprintln!("{}", shown.closing(ended)),
+                Output::Json => return arguments.output.print(&shown.summary(ended), ""),
+            }
+            ExitCode::SUCCESS
+        }
+        // Nobody reads any more.
+        Ok(None) => ExitCode::SUCCESS,
+        Err(code) => code,
+    }
+}
+
+/// What has been shown so far.
+struct Showing {
+    lines_left: Option<u64>,
+    left_out: u64,
+    processes: usize,
+}
+
+impl Showing {
+    /// False once nobody reads any more.
+    fn show<'a>(&mut self, lines: impl Iterator<Item = &'a str>) -> bool {
+        let mut stdout = io::stdout().lock();
+        let write = || {
+            for line in lines {
+                writeln!(stdout, "{line}")?;
+                self.lines_left = self.lines_left.map(|left| left.saturating_sub(1));
+            }
+            stdout.flush()
+        };
+        write().is_ok()
+    }
+
+    fn summary(&self, ended: TapEnd) -> TapSummary {
+        TapSummary {
+            left_out: self.left_out,
+            processes: self.processes,
+            ended,
+        }
+    }
+
+    fn closing(&self, ended: TapEnd) -> String {
+        let mut closing = match ended {
+            TapEnd::Job => "the job has ended".to_owned(),
+            TapEnd::Limit | TapEnd::Time | TapEnd::Size => "that was all".to_owned(),
+        };
+        if self.left_out > 0 {
+            let left_out = self.left_out;
+            closing += &format!(
+                "; {left_out} more rows passed: --rate and --every say how many are shown"
+            );
+        }
+        if self.processes > 1 {
+            let processes = self.processes;
+            closing += &format!("; rows are those of the first of the job's {processes} processes");
+        }
+        closing
+    }
+}
+
+impl TapArguments {
+    /// Shows rows of the job at the socket; gives why it ended, or nothing if nobody reads any more.
+    fn of_socket(&self, showing: &mut Showing) -> Result<Option<TapEnd>, ExitCode> {
+        let request = Request::Tap(TapRequest {
+            relation: self.relation.clone(),
+            limit: self.limit,
+            seconds: None,
+            every: self.every,
+            rate: self.rate,
+        });
+        let mut asked = client::ask(&self.socket, &request).map_err(|error| failed(error, 1))?;
+        let mut first = true;
+        loop {
+            let tapped = match asked.answer(Some(client::TIMEOUT)) {
+                Ok(Answer::Tapped(tapped)) => tapped,
+                Ok(Answer::NotFound(message)) => return Err(failed(message, EXIT_NOT_FOUND)),
+                Ok(Answer::Refused(message)) => return Err(failed(message, 1)),
+                Ok(other) => return Err(failed(client::unexpected(&other), 1)),
+                // A job that ends waits for nobody who watches.
+                Err(client::ClientError::Silent(error))
+                    if !first && error.kind() == io::ErrorKind::UnexpectedEof =>
+                {
+                    return Ok(Some(TapEnd::Job));
+                }
+                Err(error) => return Err(failed(error, 1)),
+            };
+            first = false;
+            showing.left_out = tapped.left_out;
+            showing.processes = tapped.processes;
+            if !showing.show(tapped.lines.iter().map(String::as_str)) {
+                return Ok(None);
+            }
+            if tapped.ended.is_some() {
+                return Ok(tapped.ended);
+            }
+        }
+    }
+
+    /// The same of a server's job, which is asked again and again.
+    fn of_server(&self, job: &str, showing: &mut Showing) -> Result<Option<TapEnd>, ExitCode> {
+        let server = self.server.connect()?;
+        let mut first = true;
+        loop {
+            let answer = match self.ask(&server, job, showing.lines_left) {
+                Ok(answer) => answer,
+                // It was there before.
+                Err(RemoteError::Refused(problem)) if !first && problem.status == 409 => {
+                    return Ok(Some(TapEnd::Job));
+                }
+                Err(error) => return Err(remote::told(error)),
+            };
+            first = false;
+            let (rows, summary) = split(&answer).map_err(|error| failed(error, 1))?;
+            showing.left_out += summary.left_out;
+            showing.processes = summary.processes;
+            if !showing.show(rows.lines()) {
+                return Ok(None);
+            }
+            if showing.lines_left == Some(0) {
+                return Ok(Some(TapEnd::Limit));
+            }
+        }
+    }
+
+    fn ask(&self, server: &Remote, job: &str, left: Option<u64>) -> Result<String, RemoteError> {
+        server.get_text(&format!(
+            "/v1/jobs/{}/tap/{}?limit={}&seconds={SERVER_SECONDS}&every={}&rate={}",
+            path_part(job),
+            path_part(&self.relation),
+            left.unwrap_or(LIMIT_MAX).min(LIMIT_MAX),
+            self.every,
+            self.rate
+        ))
+    }
+}
+
+/// The rows of a server's answer, and its last line.
+fn split(answer: &str) -> Result<(&str, TapSummary), RemoteError> {
+    let answer = answer.trim_end();
+    let (rows, last) = answer.rsplit_once('\n').unwrap_or(("", answer));
+    let summary = serde_json::from_str(last);
+    let summary =
+        summary.map_err(|error| RemoteError::NotUnderstood(format!("its last line: {error}")))?;
+    Ok((rows, summary))
+}
