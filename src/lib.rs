@@ -11,6 +11,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod diff;
 pub mod job;
+mod pem;
 pub mod place;
 pub mod runtime;
 pub mod sink;

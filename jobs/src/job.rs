@@ -156,13 +156,45 @@ pub enum SinkConfig {
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSinkConfig {
-    /// `redis://[user:password@]host:port[/database]`.
+    /// `redis://[user:password@]host:port[/database]`, or `rediss://` with TLS.
     pub url: String,
     /// Key template with every key column in braces, such as `profile:{user_id}`.
     pub key: String,
     /// How long a hash lives after its last change, such as `30d`; for ever if absent.
     #[serde(default)]
     pub ttl: Option<String>,
+    /// Certificates for a `rediss://` URL. The server's is always verified: it must be for the host of the URL.
+    #[serde(default)]
+    pub tls: Option<RedisTlsConfig>,
+}
+
+/// Certificates for a Redis server, as PEM files. They are read again for every new connection.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedisTlsConfig {
+    /// The authorities that may have signed the server's certificate; the system's if absent.
+    #[serde(default)]
+    pub ca: Option<String>,
+    /// The certificate to show, and those between it and its authority, for servers that ask for one. With `key`.
+    #[serde(default)]
+    pub cert: Option<String>,
+    /// The private key of `cert`.
+    #[serde(default)]
+    pub key: Option<String>,
+}
+
+impl RedisTlsConfig {
+    /// The files that are named, each with its key in the job file.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let files = [
+            ("ca", &self.ca),
+            ("cert", &self.cert),
+            ("key", &self.key),
+        ];
+        files
+            .into_iter()
+            .filter_map(|(key, file)| Some((key, file.as_deref()?)))
+    }
 }
 
 /// A DynamoDB item per key.
@@ -276,6 +308,7 @@ impl fmt::Debug for RedisSinkConfig {
             .field("url", &host)
             .field("key", &self.key)
             .field("ttl", &self.ttl)
+            .field("tls", &self.tls)
             .finish()
     }
 }

@@ -552,6 +552,26 @@ fn sinks() {
     );
     cases.sink(
         TABLE,
+        "{ from: v, redis: { url: \"rediss://h#insecure\", key: \"p:{user_id}\" } }",
+        "22:33 always verified .. ca",
+    );
+    cases.sink(
+        TABLE,
+        "{ from: v, redis: { url: \"redis://h\", key: \"p:{user_id}\", tls: { ca: c.pem } } }",
+        "22:75 without TLS .. rediss://",
+    );
+    cases.sink(
+        TABLE,
+        "{ from: v, redis: { url: \"rediss://h\", key: \"p:{user_id}\", tls: { ca: \"\" } } }",
+        "22:82 the path is empty",
+    );
+    cases.sink(
+        TABLE,
+        "{ from: v, redis: { url: \"rediss://h\", key: \"p:{user_id}\", tls: { cert: c.pem } } }",
+        "22:84 belong together .. private key",
+    );
+    cases.sink(
+        TABLE,
         "{ from: v, redis: { url: \"redis://h\", key: \"p:{segment}\" } }",
         "22:51 `segment` is not a key column .. write v:{user_id}",
     );

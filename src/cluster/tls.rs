@@ -1,18 +1,16 @@
 //! Mutual TLS between processes: both sides show a certificate of the same authority, for the name in the hosts file.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, ServerConfig,
     client::{Resumption, verify_server_name},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, ServerName},
     server::{ParsedCertificate, WebPkiClientVerifier},
     version::TLS13,
 };
+
+use crate::pem::{authorities, certificates, private_key, wrong};
 
 /// PEM files of one process.
 #[derive(Clone, Debug)]
@@ -46,18 +44,9 @@ impl Tls {
     /// A message that names the file and what is wrong with it.
     pub fn load(files: &TlsFiles) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&files.ca, "--tls-ca")? {
-            roots
-                .add(certificate)
-                .map_err(|error| wrong(&files.ca, "--tls-ca", &error))?;
-        }
-        let roots = Arc::new(roots);
+        let roots = Arc::new(authorities(&files.ca, "--tls-ca")?);
         let chain = certificates(&files.cert, "--tls-cert")?;
-        let key = || {
-            PrivateKeyDer::from_pem_file(&files.key)
-                .map_err(|error| wrong(&files.key, "--tls-key", &error))
-        };
+        let key = || private_key(&files.key, "--tls-key");
         let unfit = |error: rustls::Error| wrong(&files.cert, "--tls-cert", &error);
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
             .build()
@@ -82,21 +71,6 @@ impl Tls {
             server: Arc::new(server),
         })
     }
-}
-
-fn certificates(path: &Path, option: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(certificates) if certificates.is_empty() => {
-            Err(wrong(path, option, &"it holds no certificate in PEM form"))
-        }
-        Ok(certificates) => Ok(certificates),
-        Err(error) => Err(wrong(path, option, &error)),
-    }
-}
-
-fn wrong(path: &Path, option: &str, error: &dyn fmt::Display) -> String {
-    format!("{option} {} cannot be used: {error}", path.display())
 }
 
 /// Whether a verified certificate stands for this host.

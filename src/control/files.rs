@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidewright_jobs::Compiled;
-use tidewright_jobs::job::{KafkaProperties, SinkConfig, SourceConfig};
+use tidewright_jobs::job::{KafkaProperties, RedisTlsConfig, SinkConfig, SourceConfig};
 
 /// Settings of librdkafka that load libraries or run commands.
 const RUNS_CODE: [&str; 5] = [
@@ -92,11 +92,19 @@ impl AllowedFiles {
             match &sink.config {
                 SinkConfig::Files(files) => check(&format!("sink {}", sink.name), &files.path),
                 SinkConfig::Embedded(store) => check(&format!("sink {}", sink.name), &store.path),
+                SinkConfig::Redis(redis) => {
+                    for (key, file) in redis.tls.iter().flat_map(RedisTlsConfig::files) {
+                        check(&format!("sink {}: tls.{key}", sink.name), file);
+                    }
+                }
                 _ => {}
             }
         }
         if let Some(path) = compiled.job.checkpoint.store.strip_prefix("file://") {
             check("checkpoint.store", path);
+        }
+        if let Some(folder) = compiled.job.state.as_ref().and_then(|state| state.directory.as_deref()) {
+            check("state.directory", folder);
         }
         for (owner, properties) in kafka_properties(compiled) {
             for (name, value) in properties {

@@ -5,14 +5,18 @@
 
 mod reply;
 mod rows;
+mod server;
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
-use redis::{Client, Connection, Pipeline, RedisResult, Script, Value};
+use redis::{Connection, Pipeline, RedisError, RedisResult, Script, Value};
 use tidewright_jobs::job::RedisSinkConfig;
 
-use self::reply::Reply;
 pub use self::rows::RedisRows;
+use self::{
+    reply::Reply,
+    server::{Patience, Server},
+};
 use super::{
     Fence, KeyedBatch, KeyedWriter, SinkContext, SinkError, WriteReport,
     cell::{Cell, Cells},
@@ -29,14 +33,11 @@ const COMPARE_AND_SET: &str = include_str!("redis/compare_and_set.lua");
 const PIPELINE_COMMANDS_MAX: usize = 512;
 /// Bytes sent before answers are read: bounds the memory of both sides.
 const PIPELINE_BYTES_MAX: usize = 1 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes the rows of a relation as hashes.
 pub struct RedisWriter {
     context: SinkContext,
-    place: String,
-    client: Client,
+    server: Server,
     connection: Option<Connection>,
     script: Script,
     key: KeyTemplate,
@@ -58,16 +59,11 @@ impl RedisWriter {
     /// [`SinkError::Fatal`] if the configuration is wrong.
     pub fn new(config: &RedisSinkConfig, context: &SinkContext) -> Result<Self, SinkError> {
         context.check_keyed()?;
-        // The error's text may contain the URL, so a password.
-        let client = Client::open(config.url.as_str()).map_err(|error| {
-            context.misconfigured(format!("the Redis url is not usable: {}", error.category()))
-        })?;
         let key = KeyTemplate::parse(&config.key, &context.schema, &context.key)
             .map_err(|message| context.misconfigured(message))?;
         let ttl_ms = config.ttl.as_deref().map(ttl::parse_ms).transpose();
         Ok(Self {
-            place: context.place(&format!("redis {}", client.get_connection_info().addr())),
-            client,
+            server: Server::new(config, context, "")?,
             connection: None,
             script: Script::new(&script()),
             key,
@@ -78,12 +74,14 @@ impl RedisWriter {
         })
     }
 
-    fn connect(&self) -> RedisResult<Connection> {
-        let mut connection = self.client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-        connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-        load_script(&mut connection)?;
+    fn connect(&mut self) -> Result<Connection, SinkError> {
+        let mut connection = self.server.connect(Patience::WRITES)?;
+        load_script(&mut connection).map_err(|error| self.failed(&error))?;
         Ok(connection)
+    }
+
+    fn failed(&self, error: &RedisError) -> SinkError {
+        reply::of_error(self.server.place(), error)
     }
 
     /// Adds a row's command to a chunk.
@@ -143,7 +141,7 @@ impl RedisWriter {
             self.connection = None;
             return Err(SinkError::Transient(format!(
                 "{}: answers are missing",
-                self.place
+                self.server.place()
             )));
         }
         for (answer, (row, key)) in answers.into_iter().zip(&chunk.rows) {
@@ -156,9 +154,7 @@ impl RedisWriter {
     fn exchange(&mut self, commands: &Pipeline) -> Result<Vec<Value>, SinkError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self
-                .connect()
-                .map_err(|error| reply::of_error(&self.place, &error))?,
+            None => self.connect()?,
         };
         let answers = exchange_once(&mut connection, commands).and_then(|answers| {
             if !answers.iter().any(reply::is_noscript) {
@@ -169,7 +165,7 @@ impl RedisWriter {
             exchange_once(&mut connection, commands)
         });
         // A connection that failed in the middle has unread answers: it is not kept.
-        let answers = answers.map_err(|error| reply::of_error(&self.place, &error))?;
+        let answers = answers.map_err(|error| self.failed(&error))?;
         self.connection = Some(connection);
         Ok(answers)
     }
@@ -190,15 +186,15 @@ impl RedisWriter {
                 row,
                 format!("the Redis key {key:?} holds a {found}, not a hash"),
             )),
-            Reply::Fenced(stored) => return Err(verdict::fenced(&self.place, key, &stored)),
+            Reply::Fenced(stored) => return Err(verdict::fenced(self.server.place(), key, &stored)),
             Reply::Foreign(owner) => {
                 let owner = Some(owner.as_str()).filter(|owner| !owner.is_empty());
-                return Err(verdict::foreign(&self.place, key, owner, &self.context.job));
+                return Err(verdict::foreign(self.server.place(), key, owner, &self.context.job));
             }
             Reply::Error { code, detail } => {
                 // After READONLY the address may belong to another server by now: look it up again.
                 self.connection = None;
-                return Err(reply::of_server_error(&self.place, &code, &detail));
+                return Err(reply::of_server_error(self.server.place(), &code, &detail));
             }
         }
         Ok(())

@@ -19,6 +19,7 @@ mod mistakes;
 mod mutants;
 mod oracle;
 mod outage;
+mod redis_tls;
 mod replay;
 mod rescale;
 mod restore;

@@ -122,7 +122,35 @@ fn check_redis(redis: &RedisSinkConfig, tree: &Tree) -> Result<(), Fault> {
         )
         .help("write redis://host:6379"));
     }
+    check_redis_tls(redis, tree)?;
     ttl(redis.ttl.as_deref(), tree, &["redis", "ttl"])
+}
+
+fn check_redis_tls(redis: &RedisSinkConfig, tree: &Tree) -> Result<(), Fault> {
+    if redis.url.ends_with("#insecure") {
+        let position = tree.position_of(&["redis", "url"]);
+        let message = "`#insecure` is not supported: the server's certificate is always verified";
+        return Err(Fault::new(position, message).help("name the authority of its certificate in `tls: { ca: FILE }`"));
+    }
+    let Some(tls) = &redis.tls else {
+        return Ok(());
+    };
+    if redis.url.starts_with("redis://") {
+        let position = tree.position_of(&["redis", "tls"]);
+        let message = "`tls` names certificates, but a URL that begins with redis:// is without TLS";
+        return Err(Fault::new(position, message).help("write rediss://host:6380, or leave `tls` out"));
+    }
+    for (key, file) in tls.files() {
+        not_empty(file, "the path", tree, &["redis", "tls", key])?;
+    }
+    let lone = match (&tls.cert, &tls.key) {
+        (Some(_), None) => "cert",
+        (None, Some(_)) => "key",
+        _ => return Ok(()),
+    };
+    let position = tree.position_of(&["redis", "tls", lone]);
+    Err(Fault::new(position, "`cert` and `key` belong together")
+        .help("name the certificate's file in `cert` and that of its private key in `key`"))
 }
 
 fn check_dynamodb(dynamodb: &DynamodbSinkConfig, tree: &Tree) -> Result<(), Fault> {

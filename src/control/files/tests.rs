@@ -108,6 +108,12 @@ fn every_way_to_name_a_file_is_checked() {
         ),
         (
             fine,
+            "redis: { url: \"rediss://h\", key: \"{user_id}:{window_start}\", tls: { ca: /etc/ca.pem } }",
+            "s3://b/p",
+            "sink out: tls.ca",
+        ),
+        (
+            fine,
             "stdout: {}",
             "file:///elsewhere/x",
             "checkpoint.store",

@@ -1,12 +1,15 @@
 //! Reading hashes back: SCAN by prefix, HGETALL in pipelines.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
-use redis::{Client, Connection, ConnectionLike, FromRedisValue, Pipeline, Value, cmd};
+use redis::{Connection, ConnectionLike, FromRedisValue, Pipeline, Value, cmd};
 use tidewright_checkpoints::ids::key_hash;
 use tidewright_jobs::job::RedisSinkConfig;
 
-use super::reply;
+use super::{
+    reply,
+    server::{Patience, Server},
+};
 use crate::sink::{
     SinkContext, SinkError,
     key::KeyTemplate,
@@ -15,8 +18,6 @@ use crate::sink::{
 
 /// Keys looked at in one step of a scan.
 const SCAN_COUNT: usize = 1000;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The hashes of one sink.
 pub struct RedisRows {
@@ -36,25 +37,13 @@ impl RedisRows {
     /// # Errors
     /// If the configuration is wrong or the server does not answer.
     pub fn open(config: &RedisSinkConfig, context: &SinkContext) -> Result<Self, SinkError> {
-        // The error's text may contain the URL, so a password.
-        let client = Client::open(config.url.as_str()).map_err(|error| {
-            context.misconfigured(format!("the Redis url is not usable: {}", error.category()))
-        })?;
         let template = KeyTemplate::parse(&config.key, &context.schema, &context.key)
             .map_err(|message| context.misconfigured(message))?;
-        let address = client.get_connection_info().addr().to_string();
-        let place = context.place(&format!("redis {address}, key {}", config.key));
-        let connection = client
-            .get_connection_with_timeout(CONNECT_TIMEOUT)
-            .and_then(|connection| {
-                connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-                connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-                Ok(connection)
-            })
-            .map_err(|error| reply::of_error(&place, &error))?;
+        let mut server = Server::new(config, context, &format!(", key {}", config.key))?;
+        let connection = server.connect(Patience::READS)?;
         Ok(Self {
             context: context.clone(),
-            place,
+            place: server.place().to_owned(),
             connection,
             template,
             cursor: Some(0),

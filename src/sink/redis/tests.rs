@@ -31,6 +31,7 @@ impl Bench {
             url: self.server.url.clone(),
             key: format!("{}:{{user_id}}", self.prefix),
             ttl: ttl.map(str::to_owned),
+            tls: None,
         };
         RedisWriter::new(&config, context).unwrap()
     }

@@ -29,19 +29,29 @@ impl Authority {
         }
     }
 
-    /// Arguments of a process that trusts this authority and has its certificate for a host.
-    pub fn arguments(&self, host: &str) -> Vec<String> {
+    /// The authority's own certificate.
+    pub fn ca(&self) -> PathBuf {
+        self.folder.join(format!("{}-ca.pem", self.name))
+    }
+
+    /// A new certificate for a host, and its key.
+    pub fn certificate(&self, host: &str) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &*self.issuer).unwrap();
         let path = |kind: &str| self.folder.join(format!("{}-{host}-{kind}.pem", self.name));
         fs::write(path("cert"), certificate.pem()).unwrap();
         fs::write(path("key"), key.serialize_pem()).unwrap();
-        let ca = self.folder.join(format!("{}-ca.pem", self.name));
+        (path("cert"), path("key"))
+    }
+
+    /// Arguments of a process that trusts this authority and has its certificate for a host.
+    pub fn arguments(&self, host: &str) -> Vec<String> {
+        let (cert, key) = self.certificate(host);
         [
-            ("--tls-ca", ca),
-            ("--tls-cert", path("cert")),
-            ("--tls-key", path("key")),
+            ("--tls-ca", self.ca()),
+            ("--tls-cert", cert),
+            ("--tls-key", key),
         ]
         .map(|(option, path)| [option.to_owned(), path.display().to_string()])
         .concat()

@@ -15,18 +15,26 @@ use super::{
 pub struct RedisServer {
     folder: TempDir,
     port: u16,
+    /// Further arguments.
+    options: Vec<String>,
     process: Option<Process>,
 }
 
 impl RedisServer {
     /// Starts a server on a free port; `None` if `redis-server` isn't installed and need not be.
     pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with further options of its own.
+    pub fn start_with(options: &[String]) -> Option<Self> {
         if find_program("redis-server").is_none() {
             return skip("redis-server is not installed");
         }
         let mut server = Self {
             folder: TempDir::new().unwrap(),
             port: free_port(),
+            options: options.to_vec(),
             process: None,
         };
         server.start_again();
@@ -40,7 +48,7 @@ impl RedisServer {
 
     /// Starts the stopped server, with its data.
     pub fn start_again(&mut self) {
-        self.process = Some(launch(self.folder.path(), self.port));
+        self.process = Some(launch(self.folder.path(), self.port, &self.options));
         let redis = self.redis();
         eventually(Duration::from_secs(10), "Redis answers", || {
             redis.is_up().then_some(())
@@ -70,13 +78,14 @@ impl RedisServer {
     }
 }
 
-fn launch(folder: &Path, port: u16) -> Process {
+fn launch(folder: &Path, port: u16, options: &[String]) -> Process {
     let port = port.to_string();
     let data = folder.display().to_string();
     Command::program("redis-server", folder)
         .args(["--port", &port, "--bind", "127.0.0.1", "--dir", &data])
         .args(["--save", "", "--appendonly", "yes"])
         .args(["--appendfsync", "everysec"])
+        .args(options)
         .start()
 }
 
