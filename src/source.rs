@@ -6,6 +6,7 @@
 mod assemble;
 pub mod datagen;
 pub mod files;
+pub mod identity;
 pub mod kafka;
 mod open;
 mod partitioner;

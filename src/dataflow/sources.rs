@@ -60,6 +60,7 @@ pub fn open(
                 bounded: context.bounded,
                 restored: context.split_starts(&plan.name),
                 moved: context.moved_sources.contains(&plan.name),
+                topics: context.topics.clone(),
                 now_ms: context.started_ms,
             },
         );

@@ -39,6 +39,7 @@ use crate::runtime::stats::Stats;
 use crate::runtime::tap::Taps;
 use crate::runtime::upgrade::Upgrade;
 use crate::sink::embedded::EmbeddedStores;
+use crate::source::identity::Topics;
 
 /// Finds the other processes, if there are any, claims the job and loads what it starts from.
 ///
@@ -143,6 +144,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     let latest = latest.filter(|_| behind);
     let hold = Hold::of(restored.as_ref(), latest, &reread).map_err(RunError::of)?;
     let hold = Arc::new(hold);
+    let topics = topics(restored.as_ref(), &reread)?;
     let stats = Arc::new(Stats::new(&plan));
     stats.durable.raise(start.newest.0);
     if let Some(restored) = &restored {
@@ -169,6 +171,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         operators: fingerprints(&operators, &upgrade),
         upgrade: upgrade.clone(),
         hold: hold.clone(),
+        topics: topics.clone(),
         extra,
         savepoints: savepoints.clone(),
         fence: fence.clone(),
@@ -183,6 +186,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         generation: start.generation,
         restored,
         moved_sources,
+        topics,
         upgrade: upgrade.clone(),
         reread,
         derives_from_reread,
@@ -248,6 +252,19 @@ fn agree(
             Ok((start, Some(claimed)))
         }
     }
+}
+
+/// The topics that the checkpoint was made from. What is read again may have another one.
+fn topics(
+    restored: Option<&Restored>,
+    reread: &BTreeSet<String>,
+) -> Result<Arc<Topics>, RunError> {
+    let topics = match restored {
+        Some(restored) => Topics::of(&restored.manifest.extra).map_err(RunError::of)?,
+        None => Topics::default(),
+    };
+    reread.iter().for_each(|source| topics.forget(source));
+    Ok(Arc::new(topics))
 }
 
 /// What every manifest says besides its cut: what its state means, so that it can be read without the job file.

@@ -32,6 +32,7 @@ use super::tap::Taps;
 use super::upgrade::Upgrade;
 use crate::sink::Fence;
 use crate::sink::embedded::EmbeddedStores;
+use crate::source::identity::Topics;
 use crate::source::{SplitStart, owner_of_split};
 
 /// Settings of a run, from the job file and the command line.
@@ -146,6 +147,8 @@ pub struct JobContext {
     pub restored: Option<Restored>,
     /// Kafka sources that begin where their `start` says even if the checkpoint has a position.
     pub moved_sources: BTreeSet<String>,
+    /// The topics that sources read.
+    pub topics: Arc<Topics>,
     /// Sources that are read again from before the checkpoint: everything that derives from them begins anew.
     pub reread: BTreeSet<String>,
     /// By node, whether it derives from one of them.

@@ -32,6 +32,7 @@ use super::replay::Hold;
 use super::savepoints::Savepoints;
 use super::stats::Stats;
 use super::upgrade::Upgrade;
+use crate::source::identity::Topics;
 
 /// The key under which manifests keep the job's definition.
 pub const DEFINITION: &str = "definition";
@@ -64,6 +65,8 @@ pub struct PublishSettings {
     pub upgrade: Arc<Upgrade>,
     /// What a replay still waits for goes into its checkpoints.
     pub hold: Arc<Hold>,
+    /// The topics that sources read, for the next start to compare.
+    pub topics: Arc<Topics>,
     /// What every manifest says besides its cut.
     pub extra: BTreeMap<String, serde_json::Value>,
     /// Copies published checkpoints for those who asked.
@@ -174,6 +177,7 @@ impl PublishSettings {
         let mut extra = self.extra.clone();
         self.hold.note(cut.epoch, &mut extra);
         self.upgrade.note(&mut extra);
+        self.topics.keep(&mut extra);
         publish::Cut {
             epoch: cut.epoch,
             kind: match cut.marker.kind {

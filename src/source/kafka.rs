@@ -5,6 +5,7 @@
 //! waited for.
 
 mod client;
+mod identity;
 mod observer;
 mod partitions;
 mod queue;
@@ -81,7 +82,7 @@ impl KafkaReader {
         let consumer = client::connect(&settings).map_err(fail)?;
         let queue = ConsumerQueue::new(consumer, &config.topic)
             .ok_or_else(|| fail(format!("topic {}: no consumer queue", config.topic)))?;
-        let observer = Observer::start(helper, config, refresh)
+        let observer = Observer::start(helper, config, partitions.topic_id.clone(), refresh)
             .map_err(|error| fail(format!("no thread for the Kafka client: {error}")))?;
         let mut assembler = Assembler::new(plan, Deletes::ByNullValue)?;
         if let Some(column) = plan.partitioned_by() {
@@ -112,6 +113,9 @@ impl KafkaReader {
                         "the topic was deleted while the job ran ({message}): start over with `--restore none` once it \
                          is there again"
                     )));
+                }
+                Seen::Recreated(id) => {
+                    return Err(self.partitions.recreated("while the job ran", &id));
                 }
                 Seen::End(partition, end) => {
                     if let Some(split) = self.partitions.split_mut(partition) {

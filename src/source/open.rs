@@ -1,11 +1,13 @@
 //! Opening a source's reader, and dividing its splits among the workers.
 
+use std::sync::Arc;
+
 use tidewright_checkpoints::ids::key_hash;
 use tidewright_jobs::{job::SourceConfig, plan::SourcePlan};
 
 use super::{
     SourceError, SplitReader, SplitStart, datagen::DatagenReader, files::FilesReader,
-    kafka::KafkaReader,
+    identity::Topics, kafka::KafkaReader,
 };
 
 /// Splits further ahead of the source's watermark than this wait, in milliseconds of event time.
@@ -27,6 +29,8 @@ pub struct OpenContext {
     pub restored: Option<Vec<SplitStart>>,
     /// The source's `start` counts also where the checkpoint has a position: whoever runs the job has said so.
     pub moved: bool,
+    /// The topics that sources read, as far as they are known. Readers compare theirs and note it.
+    pub topics: Arc<Topics>,
     /// The wall clock at the start of the job, in milliseconds since 1970, the same on every worker.
     pub now_ms: i64,
 }

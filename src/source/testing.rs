@@ -77,6 +77,7 @@ pub(super) fn context(restored: Option<Vec<SplitStart>>) -> OpenContext {
         bounded: false,
         restored,
         moved: false,
+        topics: Default::default(),
         now_ms: 1_760_000_000_000,
     }
 }

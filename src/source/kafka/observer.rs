@@ -42,6 +42,8 @@ pub(super) enum Task {
 pub(super) enum Seen {
     /// The topic has this many partitions.
     Partitions(i32),
+    /// The topic is another one than at the start; this is its id.
+    Recreated(String),
     /// The topic is gone.
     Missing(String),
     /// A partition's end, `None` if its broker did not say.
@@ -63,6 +65,7 @@ impl Observer {
     pub(super) fn start(
         consumer: Consumer,
         config: &KafkaSourceConfig,
+        topic_id: Option<String>,
         refresh: Duration,
     ) -> std::io::Result<Self> {
         let (tasks, task_queue) = sync_channel(64);
@@ -70,6 +73,7 @@ impl Observer {
         let worker = Worker {
             consumer,
             config: config.clone(),
+            topic_id,
             tasks: task_queue,
             seen: seen_queue,
             refresh,
@@ -111,6 +115,7 @@ impl Observer {
 struct Worker {
     consumer: Consumer,
     config: KafkaSourceConfig,
+    topic_id: Option<String>,
     tasks: Receiver<Task>,
     seen: SyncSender<Seen>,
     refresh: Duration,
@@ -153,6 +158,9 @@ impl Worker {
         match topic::partition_count(&self.consumer, &self.config) {
             Ok(count) => {
                 self.missing = 0;
+                if let Some(another) = self.another_topic() {
+                    return self.seen.send(Seen::Recreated(another));
+                }
                 self.seen.send(Seen::Partitions(count))
             }
             Err(TopicError::Missing(message)) => {
@@ -165,6 +173,18 @@ impl Worker {
             Err(TopicError::Unreachable(message)) => {
                 log_line(RDKafkaLogLevel::Warning as i32, "METADATA", &message);
                 Ok(())
+            }
+        }
+    }
+
+    /// The topic's id, if it is not the one at the start. Who does not answer now is asked again.
+    fn another_topic(&self) -> Option<String> {
+        let known = self.topic_id.as_ref()?;
+        match topic::id(&self.consumer, &self.config) {
+            Ok(id) => id.filter(|id| id != known),
+            Err(message) => {
+                log_line(RDKafkaLogLevel::Warning as i32, "METADATA", &message);
+                None
             }
         }
     }

@@ -16,6 +16,7 @@ use super::{
     super::{
         SourceError,
         assemble::{Assembler, Record},
+        identity::{Meeting, Topic},
         open::{ALIGN_MS, OpenContext},
         watermark::SplitClock,
     },
@@ -37,6 +38,10 @@ pub(super) struct Partitions {
     positions: Vec<Option<usize>>,
     /// How many partitions the topic had when last seen.
     count: i32,
+    /// What the brokers tell the topic by; `None` if they have nothing of the kind.
+    pub(super) topic_id: Option<String>,
+    /// Offsets of the checkpoint are those of another topic.
+    is_another: bool,
     /// What runs relies on each key being in one partition for good.
     keys_stay: bool,
     pub(super) source_watermark: i64,
@@ -72,9 +77,12 @@ impl Partitions {
             splits: Vec::new(),
             positions: Vec::new(),
             count,
+            topic_id: topic::id(helper, config).map_err(fail)?,
+            is_another: false,
             keys_stay: config.partitioned_by.is_some(),
             source_watermark: i64::MIN,
         };
+        partitions.meet()?;
         for partition in 0..count {
             if context.owns(&plan.name, partition.unsigned_abs()) {
                 let bounds = topic::bounds(helper, &config.topic, partition).map_err(fail)?;
@@ -85,6 +93,38 @@ impl Partitions {
             }
         }
         Ok(partitions)
+    }
+
+    /// Compares the topic with the one that the checkpoint was made from.
+    fn meet(&mut self) -> Result<(), SourceError> {
+        let Some(id) = self.topic_id.clone() else {
+            return Ok(());
+        };
+        let topic = Topic {
+            name: self.topic.clone(),
+            id,
+        };
+        let topics = &self.context.topics;
+        if let Meeting::Another(known) = topics.meet(&self.source, &topic) {
+            if !self.context.moved {
+                return Err(self.recreated(&format!("since the checkpoint (id {known})"), &topic.id));
+            }
+            // Whoever runs the job has said where to begin: with this topic, for its offsets cannot be the other's.
+            tracing::warn!(topic = topic.name, "another topic than the checkpoint's is read, from the position that was given");
+            self.is_another = true;
+        }
+        topics.note(&self.source, topic);
+        Ok(())
+    }
+
+    /// The topic's name has passed to another one.
+    pub(super) fn recreated(&self, when: &str, id: &str) -> SourceError {
+        let Self { source, topic, .. } = self;
+        self.fail(&format!(
+            "topic {topic} was deleted and created anew {when}: its id is {id} now, and its offsets are those of other \
+             records. Go on with the state and read the new topic from its beginning (`--from-earliest --from-sources {source}`), \
+             make what derives from it anew as well (and `--reset-view {source}`), or start over with `--restore none`"
+        ))
     }
 
     fn begin(
@@ -99,7 +139,8 @@ impl Partitions {
             StartPosition::Offsets(offsets) => offsets.contains_key(&partition),
             _ => true,
         };
-        let moved = self.context.moved && is_named;
+        // Nothing of another topic is in the checkpoint.
+        let moved = self.context.moved && (is_named || self.is_another);
         let begin = match (restored, &self.context.restored) {
             (Some(start), _) if !moved => Begin::Restored(start.next_offset),
             (None, Some(_)) if !moved => Begin::Appeared,
@@ -112,7 +153,7 @@ impl Partitions {
             },
         };
         let offset = topic::starting_offset(&config.topic, partition, begin, bounds)?;
-        if let Some(start) = restored.filter(|_| moved) {
+        if let Some(start) = restored.filter(|_| moved && !self.is_another) {
             topic::check_skip(&config.topic, partition, start.next_offset, offset)?;
         }
         let watermark = restored.map_or(i64::MIN, |start| start.watermark);

@@ -17,7 +17,7 @@ use tidewright_operators::batch;
 
 use super::*;
 use crate::source::{
-    ALIGN_MS, SplitStart, open,
+    ALIGN_MS, SplitStart, identity::Topics, open,
     testing::{BOUND_MS, Read, context, stream, table},
 };
 
@@ -72,6 +72,31 @@ impl Cluster {
             .build()
             .unwrap();
         runtime.block_on(change(admin, options)).unwrap();
+    }
+
+    /// Deletes the topic and creates another one of the same name.
+    fn make_anew(&self) {
+        let topic = [self.topic.as_str()];
+        self.admin(|admin, options| async move {
+            admin.delete_topics(&topic, &options).await.map(drop)
+        });
+        let created = || {
+            let new = NewTopic::new(&self.topic, 2, TopicReplication::Fixed(1));
+            let mut results = Vec::new();
+            self.admin(|admin, options| {
+                let results = &mut results;
+                async move {
+                    *results = admin.create_topics(&[new], &options).await?;
+                    Ok(())
+                }
+            });
+            results.pop().is_some_and(|result| result.is_ok())
+        };
+        let deadline = Instant::now() + WAIT;
+        while !created() {
+            assert!(Instant::now() < deadline, "the topic is not created");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn client(&self) -> ClientConfig {
@@ -612,4 +637,81 @@ fn records_that_retention_removes_before_they_are_read_stop_the_job_with_the_cho
         error.contains("offset 2") && error.contains("--restore none"),
         "{error}"
     );
+}
+
+#[test]
+fn a_topic_that_was_made_anew_stops_a_restored_job_with_the_choices() {
+    let Some(cluster) = Cluster::real() else {
+        return;
+    };
+    cluster.produce_events(&[(0, 1), (0, 2)]);
+    let first = context(None);
+    let mut reader = cluster.open(&first);
+    let mut read = Read::default();
+    read.until(&mut *reader, |read| read.records() == 2);
+    drop(reader);
+    let mut kept = BTreeMap::new();
+    first.topics.keep(&mut kept);
+    let restored = || OpenContext {
+        topics: Topics::of(&kept).unwrap().into(),
+        ..context(Some(read.starts()))
+    };
+    assert!(open(&cluster.stream(), &restored()).is_ok(), "it is the same one");
+
+    cluster.make_anew();
+    // Its offsets alone tell nothing: it holds more records than have been read.
+    cluster.produce_events(&[(0, 11), (0, 12), (0, 13)]);
+    let error = open(&cluster.stream(), &restored()).err().unwrap().to_string();
+    for part in ["created anew", "--from-earliest --from-sources", "--restore none"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let said_where = OpenContext {
+        moved: true,
+        bounded: true,
+        ..restored()
+    };
+    let mut reader = cluster.open(&said_where);
+    let mut read = Read::default();
+    read.until_finished(&mut *reader);
+    assert_eq!(places(&read), [0, 1, 2], "from its beginning, behind the old offset");
+}
+
+#[test]
+fn a_topic_that_is_made_anew_stops_a_running_job_with_the_choices() {
+    let Some(cluster) = Cluster::real() else {
+        return;
+    };
+    cluster.produce_events(&[(0, 1)]);
+    let (plan, config) = (cluster.stream(), cluster.config());
+    let refresh = Duration::from_secs(1);
+    let mut reader = KafkaReader::open_with(&plan, &config, &context(None), refresh).unwrap();
+    let mut read = Read::default();
+    read.until(&mut reader, |read| read.records() == 1);
+    cluster.make_anew();
+    cluster.produce_events(&[(0, 1), (0, 2)]);
+    let deadline = Instant::now() + WAIT;
+    let error = loop {
+        assert!(Instant::now() < deadline, "nobody noticed");
+        if let Err(error) = reader.poll(Duration::from_millis(20)) {
+            break error.to_string();
+        }
+    };
+    assert!(
+        error.contains("created anew while the job ran") && error.contains("--restore none"),
+        "{error}"
+    );
+}
+
+/// The mock gives ids as well.
+#[test]
+fn the_topic_of_a_source_is_noted() {
+    on_both(|cluster| {
+        let context = context(None);
+        drop(cluster.open(&context));
+        let mut kept = BTreeMap::new();
+        context.topics.keep(&mut kept);
+        let topics = serde_json::Value::from_iter(kept);
+        assert_eq!(topics["topics"]["events"]["name"], *cluster.topic, "{topics}");
+        assert!(topics["topics"]["events"]["id"].as_str().is_some_and(|id| id.len() == 22));
+    });
 }

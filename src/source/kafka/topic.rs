@@ -59,6 +59,11 @@ pub(super) fn partition_count(
     }
 }
 
+/// What the brokers tell the topic by; `None` if they have nothing of the kind.
+pub(super) fn id(consumer: &Consumer, config: &KafkaSourceConfig) -> Result<Option<String>, String> {
+    super::identity::topic_id(consumer, &config.topic)
+}
+
 fn missing(consumer: &Consumer, topic: &str) -> String {
     let all = consumer.client().fetch_metadata(None, REQUEST_TIMEOUT);
     let names: Vec<String> = all.map_or_else(
