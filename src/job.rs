@@ -115,6 +115,8 @@ pub struct Done {
     pub savepoint: Option<Outcome>,
     /// Somebody asked it to end; otherwise its input did.
     pub stopped: bool,
+    /// It stopped by itself because too much of its input could not be processed: where, and what.
+    pub gave_up: Option<String>,
     undelivered: bool,
     place: Place,
 }
@@ -230,6 +232,7 @@ impl PreparedJob {
         Ok(Done {
             savepoint,
             stopped: self.context.stop.load(Ordering::Relaxed),
+            gave_up: self.context.tolerance.exceeded().map(str::to_owned),
             undelivered: whole.undelivered,
             summary: whole.summary(),
             place: self.context.place,

@@ -24,4 +24,5 @@ pub mod stateful;
 pub mod stats;
 pub mod summary;
 pub mod tap;
+pub mod tolerance;
 pub mod upgrade;

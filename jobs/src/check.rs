@@ -9,7 +9,7 @@ use crate::{
     units::DurationMs,
 };
 
-pub(crate) use self::sinks::{Feed, append_sink, sink};
+pub(crate) use self::sinks::{Feed, append_sink, dead_letter, sink};
 pub(crate) use self::sources::source;
 
 /// Whether a text holds a reference that could not be resolved, so that its form cannot be checked.

@@ -13,7 +13,7 @@ use crate::{
     check::{self, Feed, suggest},
     definition::{Definition, SinkDefinition, SourceDefinition},
     diagnostics::{Diagnostic, Diagnostics, Fault, Report},
-    job::{Delivery, SinkConfig, SourceConfig, TOP_LEVEL_KEYS},
+    job::{DeadLetterLimit, Delivery, SinkConfig, SourceConfig, TOP_LEVEL_KEYS},
     plan::{Plan, SinkInput, SinkPlan, SourceKind},
     planner::{Mapped, Mapper, SourceDeclaration, map_views},
     sql::{self, Catalog, EVENT_TIME, SourceOf},
@@ -121,6 +121,14 @@ fn load(
     Some(tree)
 }
 
+/// Where results go.
+#[derive(Default)]
+struct Sinks {
+    sinks: Vec<SinkPlan>,
+    delivery: Vec<(String, Delivery)>,
+    dead_letter_limit: Option<DeadLetterLimit>,
+}
+
 struct Compilation<'t> {
     tree: &'t Tree,
     text: &'t str,
@@ -168,11 +176,16 @@ impl<'t> Compilation<'t> {
                 return None;
             }
         };
-        let (sinks, delivery) = self.sinks(&mapped, report);
+        let Sinks {
+            sinks,
+            delivery,
+            dead_letter_limit,
+        } = self.sinks(&mapped, report);
         let job = settings(
             self.tree,
             name.as_deref().unwrap_or("job"),
             delivery,
+            dead_letter_limit,
             report,
         );
         self.warn_unused(report);
@@ -277,11 +290,7 @@ impl<'t> Compilation<'t> {
         sinks.iter().filter_map(from).any(|from| from == name)
     }
 
-    fn sinks(
-        &mut self,
-        mapped: &Mapped,
-        report: &mut Report<'_>,
-    ) -> (Vec<SinkPlan>, Vec<(String, Delivery)>) {
+    fn sinks(&mut self, mapped: &Mapped, report: &mut Report<'_>) -> Sinks {
         let feeds = feeds(mapped);
         let brokers = mapped
             .sources
@@ -290,7 +299,7 @@ impl<'t> Compilation<'t> {
                 SourceConfig::Kafka(kafka) => Some(kafka.brokers.as_str()),
                 _ => None,
             });
-        let (mut sinks, mut delivery) = (Vec::new(), Vec::new());
+        let mut made = Sinks::default();
         let mut paths = BTreeSet::new();
         for entry in self.section("sinks", report) {
             report.take(check_name(entry));
@@ -306,30 +315,42 @@ impl<'t> Compilation<'t> {
                 report.error(Fault::new(position, message));
             }
             if let Some((config, node, mode)) = checked {
-                sinks.push(SinkPlan {
+                made.sinks.push(SinkPlan {
                     name: entry.key.clone(),
                     config,
                     input: SinkInput::Node(node),
                 });
-                delivery.push((entry.key.clone(), mode));
+                made.delivery.push((entry.key.clone(), mode));
             }
         }
-        for (key, input) in [
-            ("dead_letter", SinkInput::DeadLetters),
-            ("late", SinkInput::Late),
-        ] {
-            let tree = self
-                .tree
-                .get(key)
-                .filter(|tree| !matches!(tree.value, Value::Null));
-            let config = tree.and_then(|tree| check::append_sink(tree, brokers, report));
-            sinks.extend(config.map(|config| SinkPlan {
-                name: key.to_owned(),
-                config,
-                input,
-            }));
+        self.letters(brokers, &mut made, report);
+        made
+    }
+
+    /// The sinks of what could not be processed or came too late.
+    fn letters(&self, brokers: Option<&str>, made: &mut Sinks, report: &mut Report<'_>) {
+        let section = |key| {
+            let tree = self.tree.get(key);
+            tree.filter(|tree| !matches!(tree.value, Value::Null))
+        };
+        let special = |name: &str, config, input| SinkPlan {
+            name: name.to_owned(),
+            config,
+            input,
+        };
+        if let Some(tree) = section("dead_letter")
+            && let Some((config, limit)) = check::dead_letter(tree, brokers, report)
+        {
+            made.dead_letter_limit = limit;
+            let input = SinkInput::DeadLetters;
+            made.sinks
+                .extend(config.map(|config| special("dead_letter", config, input)));
         }
-        (sinks, delivery)
+        if let Some(tree) = section("late")
+            && let Some(config) = check::append_sink(tree, brokers, report)
+        {
+            made.sinks.push(special("late", config, SinkInput::Late));
+        }
     }
 
     fn warn_unused(&self, report: &mut Report<'_>) {

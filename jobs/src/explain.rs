@@ -186,6 +186,13 @@ impl<'c> Explanation<'c> {
             )?;
         }
         let settings = self.settings;
+        if let Some(limit) = settings.dead_letter_limit {
+            writeln!(
+                out,
+                "stops over {} dead letters of {} records",
+                limit.stop_above, limit.window_records
+            )?;
+        }
         writeln!(
             out,
             "\ncheckpoint every {} into {}, {} kept; epochs of {}",

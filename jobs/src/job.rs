@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::document::TOP_LEVEL_KEYS;
 pub use self::document::{
-    AppendSinkSpec, CheckpointSpec, DetailedView, EpochSpec, EventTimeSpec, Format, JobFile,
+    AppendSinkSpec, CheckpointSpec, DeadLetterLimit, DeadLetterSpec, DetailedView, EpochSpec, EventTimeSpec, Format, JobFile,
     LimitsSpec, Ordered, SinkSpec, SourceSpec, StartAfter, StateSpec, ViewSpec,
 };
 

@@ -21,7 +21,7 @@ A job file is YAML. Every value may hold references, resolved when the job start
 `${env:NAME:-default}` and `${file:PATH}`; SQL may not. `--set path=value` changes one value for one run, such as
 `--set checkpoint.interval=20ms`.
 
-Durations are written `100ms`, `5s`, `1m`, `1h` or `30d`; sizes `512KiB`, `64MiB` or `1GiB`.
+Durations are written `100ms`, `5s`, `1m`, `1h` or `30d`; sizes `512KiB`, `64MiB` or `1GiB`; shares `5%` or `0.1%`.
 ";
 
 const SQL: &str = "\
@@ -145,11 +145,10 @@ fn type_of(schema: &Value) -> String {
             .filter(|o| o.get("type") != Some(&Value::from("null")));
         return real.map(type_of).collect::<Vec<_>>().join(" or ");
     }
-    if schema.get("pattern").is_some() {
-        let is_size = schema["pattern"]
-            .as_str()
-            .is_some_and(|p| p.contains("KiB"));
-        return if is_size { "size" } else { "duration" }.to_owned();
+    if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
+        let kinds = [("KiB", "size"), ("%", "share")];
+        let kind = kinds.iter().find(|(unit, _)| pattern.contains(unit));
+        return kind.map_or("duration", |(_, kind)| kind).to_owned();
     }
     match simple_type(schema) {
         "array" => format!(

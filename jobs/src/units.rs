@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// A duration in milliseconds, written `100ms`, `5s`, `1m`, `1h` or `30d`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +12,18 @@ pub struct DurationMs(pub u64);
 /// A size in bytes, written `64MiB`, `1GiB`, `512KiB`, `10MB` or `100B`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
+
+/// A part of a whole, written `5%` or `0.1%`; in millionths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Share {
+    /// Millionths of the whole, at most all of them.
+    pub millionths: u32,
+}
+
+const WHOLE_MILLIONTHS: u32 = 1_000_000;
+/// Digits behind the point that millionths have room for, in per cent.
+const SHARE_DIGITS: usize = 4;
 
 const DURATION_UNITS: [(&str, u64); 5] = [
     ("ms", 1),
@@ -44,6 +56,41 @@ impl ByteSize {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         parse(text, &SIZE_UNITS).map(Self)
+    }
+}
+
+impl Share {
+    /// Reads `5%` or `0.1%`; `None` for anything else, for more than all and for more than four digits behind the point.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_suffix('%')?.trim_end();
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
+        if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > SHARE_DIGITS {
+            return None;
+        }
+        let millionths: u32 = format!("{whole}{fraction:0<SHARE_DIGITS$}").parse().ok()?;
+        (millionths <= WHOLE_MILLIONTHS).then_some(Self { millionths })
+    }
+
+    /// This share of a number, rounded down.
+    #[must_use]
+    pub fn of(self, number: u64) -> u64 {
+        let share = u128::from(number) * u128::from(self.millionths) / u128::from(WHOLE_MILLIONTHS);
+        // Never more than the number.
+        u64::try_from(share).unwrap_or(number)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_cent = 10_u32.pow(SHARE_DIGITS as u32);
+        let (whole, fraction) = (self.millionths / per_cent, self.millionths % per_cent);
+        let fraction = format!("{fraction:0SHARE_DIGITS$}");
+        match fraction.trim_end_matches('0') {
+            "" => write!(f, "{whole}%"),
+            fraction => write!(f, "{whole}.{fraction}%"),
+        }
     }
 }
 
@@ -133,9 +180,29 @@ text_setting!(
     r"^[0-9]+ ?(B|KB|MB|GB|KiB|MiB|GiB)$"
 );
 
+text_setting!(
+    Share,
+    "a share in per cent, such as 5% or 0.1%",
+    r"^[0-9]+(\.[0-9]{1,4})? ?%$"
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_read_and_shown_in_per_cent() {
+        for (text, millionths) in [("5%", 50_000), ("0.1 %", 1_000), ("100%", 1_000_000), ("12.3456%", 123_456)] {
+            let share = Share::parse(text).unwrap();
+            assert_eq!(share, Share { millionths });
+            assert_eq!(share.to_string(), text.replace(' ', ""));
+        }
+        for text in ["", "%", "5", "-5%", "100.1%", "1.23456%", "five%", ".5%", "9999999999%"] {
+            assert_eq!(Share::parse(text), None, "{text}");
+        }
+        let share = Share::parse("5%").unwrap();
+        assert_eq!((share.of(1_000), share.of(19), share.of(u64::MAX)), (50, 0, u64::MAX / 20));
+    }
 
     #[test]
     fn durations_and_sizes_are_read_with_their_unit() {

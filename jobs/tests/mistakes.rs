@@ -626,6 +626,18 @@ fn sinks() {
         "22:41 unknown name `at_once`",
     );
     cases.file(
+        &format!("{SOURCES}dead_letter: {{ stdout: {{}}, stop_above: 5 }}\n"),
+        "18:40 a share in per cent, such as 5%",
+    );
+    cases.file(
+        &format!("{SOURCES}dead_letter: {{ stop_above: 5%, window_records: 0 }}\n"),
+        "18:49 `window_records` must be at least 1",
+    );
+    cases.file(
+        &format!("{SOURCES}dead_letter: {{ window_records: 100 }}\n"),
+        "18:14 a connector is missing here .. kafka, files",
+    );
+    cases.file(
         &format!("{SOURCES}dead_letter: {{ redis: {{}} }}\n"),
         "19:16 unknown key `redis` .. known: kafka, files, stdout, blackhole",
     );

@@ -223,9 +223,10 @@ pub fn start(
                     Err(error) => return failed(error, 1),
                 }
             }
-            match supervised.end(done.stopped) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(message) => failed(message, 1),
+            match (supervised.end(&done), done.gave_up) {
+                (Err(message), _) => failed(message, 1),
+                (Ok(()), Some(words)) => failure::end(&words, failure::EXIT_GAVE_UP),
+                (Ok(()), None) => ExitCode::SUCCESS,
             }
         }
         Err(error) => failure::end(&error.to_string(), error.code()),

@@ -13,7 +13,8 @@ use std::{
 use clap::Args;
 
 use crate::control::logs;
-use crate::control::supervisor::{OUTCOME_FINISHED, OUTCOME_STOPPED};
+use crate::control::supervisor::{OUTCOME_FINISHED, OUTCOME_GAVE_UP, OUTCOME_STOPPED};
+use crate::job::Done;
 
 /// Arguments of a process that somebody looks after.
 #[derive(Debug, Default, Args)]
@@ -62,14 +63,16 @@ impl SupervisedArguments {
     ///
     /// # Errors
     /// If it cannot be written down: the supervisor would take it for a failure and start the job again.
-    pub fn end(&self, stopped: bool) -> Result<(), String> {
+    pub fn end(&self, done: &Done) -> Result<(), String> {
         let Some(path) = &self.supervised else {
             return Ok(());
         };
-        let outcome = if stopped {
-            OUTCOME_STOPPED
-        } else {
-            OUTCOME_FINISHED
+        let outcome = match done {
+            Done {
+                gave_up: Some(_), ..
+            } => OUTCOME_GAVE_UP,
+            Done { stopped: true, .. } => OUTCOME_STOPPED,
+            _ => OUTCOME_FINISHED,
         };
         fs::write(path, outcome)
             .map_err(|error| format!("cannot write {}: {error}", path.display()))

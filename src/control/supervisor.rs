@@ -260,7 +260,11 @@ impl Supervisor {
         match std::fs::read_to_string(self.folders.outcome(job.id)).as_deref() {
             Ok(OUTCOME_FINISHED) => (Exit::Finished, how),
             Ok(OUTCOME_STOPPED) => (Exit::Stopped, how),
-            _ => {
+            outcome => {
+                let exit = match outcome {
+                    Ok(OUTCOME_GAVE_UP) => Exit::Hopeless,
+                    _ => exit,
+                };
                 let said = words::last_error(&self.folders.logs(&job.name));
                 (
                     exit,
@@ -350,6 +354,8 @@ impl Supervisor {
 pub const OUTCOME_FINISHED: &str = "finished";
 /// What it writes when it ends because somebody stopped it.
 pub const OUTCOME_STOPPED: &str = "stopped";
+/// What it writes when it stopped by itself, and people must say whether it is to go on.
+pub const OUTCOME_GAVE_UP: &str = "gave up";
 
 fn badness(exit: Exit) -> u8 {
     match exit {

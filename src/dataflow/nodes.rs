@@ -339,13 +339,15 @@ impl<'scope> Builder<'_, 'scope, '_> {
     /// A filter or projection: for what is new and, separately, for what is replayed.
     fn stateless(&mut self, input: NodeId, stage: Stage) -> Relation<'scope> {
         let input = &self.relations[input.0];
+        let context = self.building.context;
+        let judge = context.tolerance.judge(&format!("view {}", self.node.name));
         let (live, letters) = stage
             .clone()
-            .build(input.live.clone(), &self.building.context.stats);
+            .build(input.live.clone(), &context.stats, judge);
         self.building.dead_letters.push(letters);
         // What fails in a replay has been reported when it was new.
         let replay = self.replay.then_some(input.replay.clone()).flatten();
-        let replay = replay.map(|rows| stage.build(rows, &self.building.context.stats).0);
+        let replay = replay.map(|rows| stage.build(rows, &context.stats, None).0);
         Relation { live, replay }
     }
 

@@ -91,6 +91,7 @@ pub fn open(
             batches: ready,
             is_table,
             records: context.stats.events_in[&plan.name].clone(),
+            judge: context.tolerance.judge(&format!("source {}", plan.name)),
             reader: requests.clone(),
         });
         if !is_table {

@@ -21,6 +21,7 @@ use super::specs::made;
 use crate::dead_letter::{self, DeadLetter};
 use crate::runtime::failure::fail;
 use crate::runtime::stats::Stats;
+use crate::runtime::tolerance::Judge;
 use crate::sink::cell::Cells;
 use crate::sink::json;
 
@@ -93,6 +94,7 @@ impl Stage {
         self,
         rows: Batches<'scope>,
         stats: &Arc<Stats>,
+        judge: Option<Judge>,
     ) -> (Batches<'scope>, Batches<'scope>) {
         let mut builder = OperatorBuilder::new(self.name.to_string(), rows.scope());
         let mut input = builder.new_input(rows, Pipeline);
@@ -109,7 +111,9 @@ impl Stage {
                 input.for_each(|capability, batches| {
                     let mut evaluated = Vec::new();
                     let mut rejected = Vec::new();
+                    let mut judged = 0;
                     for batch in batches.drain(..) {
+                        judged += batch.rows.num_rows() as u64;
                         let result = running.apply(batch.rows);
                         let Evaluated {
                             rows,
@@ -132,6 +136,9 @@ impl Stage {
                         .activate()
                         .session(&capability)
                         .give_iterator(evaluated.into_iter());
+                    if let Some(judge) = &judge {
+                        judge.note(judged, &rejected);
+                    }
                     if !rejected.is_empty() {
                         stats.dead_lettered.add(rejected.len() as u64);
                         let rows = dead_letter::batch(&rejected);

@@ -37,6 +37,7 @@ use crate::runtime::replay::Hold;
 use crate::runtime::savepoints::Savepoints;
 use crate::runtime::stats::Stats;
 use crate::runtime::tap::Taps;
+use crate::runtime::tolerance::Tolerance;
 use crate::runtime::upgrade::Upgrade;
 use crate::sink::embedded::EmbeddedStores;
 use crate::source::identity::Topics;
@@ -194,6 +195,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         taps: Taps::new(stats.view_rows.keys().chain(stats.events_in.keys())),
         stats,
         built: AtomicUsize::new(0),
+        tolerance: Tolerance::new(compiled.job.dead_letter_limit, stop.clone()),
         stop,
         drain: Arc::new(AtomicBool::new(false)),
         savepoints,

@@ -29,6 +29,7 @@ use super::replay::Hold;
 use super::savepoints::Savepoints;
 use super::stats::Stats;
 use super::tap::Taps;
+use super::tolerance::Tolerance;
 use super::upgrade::Upgrade;
 use crate::sink::Fence;
 use crate::sink::embedded::EmbeddedStores;
@@ -165,6 +166,8 @@ pub struct JobContext {
     pub built: AtomicUsize,
     /// Set to end it with a final checkpoint.
     pub stop: Arc<AtomicBool>,
+    /// How many records and rows may become dead letters.
+    pub tolerance: Tolerance,
     /// Set to end the input first, and then the job.
     pub drain: Arc<AtomicBool>,
     /// Savepoints that were asked for.

@@ -22,6 +22,7 @@ use super::local::Local;
 use super::outbox::KeyedOutbox;
 use super::replay::Hold;
 use super::stats::Counter;
+use super::tolerance::Judge;
 use crate::sink::driver::{Delivery, DeliveryEvent, Driver, Work};
 use crate::sink::{AppendBatch, KeyedBatch, SinkError, Version};
 
@@ -67,6 +68,8 @@ pub struct Deliver {
     pub refuse_marker: bool,
     /// Takes dead letters to the source operator.
     pub local: Local,
+    /// Judges how many rows the store refuses.
+    pub judge: Option<Judge>,
 }
 
 /// Puts a sink's delivery into the dataflow.
@@ -207,8 +210,11 @@ impl Deliver {
                 DeliveryEvent::Recovered { marker } => self.check_marker(marker),
                 DeliveryEvent::Delivered { id, report } => {
                     crash_point(self.steps().after_send);
-                    self.delivered_rows
-                        .add(report.applied + report.already_there);
+                    let taken = report.applied + report.already_there;
+                    self.delivered_rows.add(taken);
+                    if let Some(judge) = &self.judge {
+                        judge.note(taken + report.refused.len() as u64, &report.refused);
+                    }
                     if let Some(work) = in_flight.as_mut().filter(|work| work.id == id) {
                         work.refused = !report.refused.is_empty();
                     }

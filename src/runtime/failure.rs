@@ -20,6 +20,8 @@ pub const EXIT_FAILED: i32 = 1;
 pub const EXIT_PANICKED: i32 = 101;
 /// Exit code of a process that lost its job to another one.
 pub const EXIT_FENCED: i32 = 3;
+/// Exit code of a job that stopped in good order because too much of its input could not be processed.
+pub const EXIT_GAVE_UP: i32 = 4;
 /// Exit code of a process whose job has lost another process, or never found it.
 pub const EXIT_PEER_LOST: i32 = 5;
 

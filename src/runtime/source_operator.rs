@@ -30,6 +30,7 @@ use super::local::Local;
 use super::replay::Hold;
 use super::savepoints::Savepoints;
 use super::stats::{Counter, Stats};
+use super::tolerance::Judge;
 use crate::dead_letter::{self, DeadLetter};
 use crate::source::{ReaderRequest, SourceBatch};
 
@@ -53,6 +54,8 @@ pub struct SourcePort {
     pub is_table: bool,
     /// Records read.
     pub records: Counter,
+    /// Judges how many of them cannot be decoded.
+    pub judge: Option<Judge>,
     /// Its reader. A stream's begins paused while tables are read first.
     pub reader: Sender<ReaderRequest>,
 }
@@ -345,6 +348,9 @@ impl Source {
         let source = self.ports[port].source;
         self.reported[port] = true;
         self.ports[port].records.add(batch.records);
+        if let Some(judge) = &self.ports[port].judge {
+            judge.note(batch.records, &batch.dead_letters);
+        }
         for split in batch.splits {
             let report = SplitReport {
                 source,

@@ -11,6 +11,7 @@
 
 mod cluster;
 mod crash_points;
+mod dead_letters;
 mod exactly_once;
 mod formats;
 mod harness;

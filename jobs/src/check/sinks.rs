@@ -6,7 +6,7 @@ use super::{exactly_one, is_placeholder, not_empty, suggest, ttl};
 use crate::{
     diagnostics::{Fault, Report},
     job::{
-        AppendSinkSpec, Delivery, DynamodbSinkConfig, KafkaSinkConfig, RedisSinkConfig, SinkConfig,
+        AppendSinkSpec, DeadLetterLimit, DeadLetterSpec, Delivery, DynamodbSinkConfig, KafkaSinkConfig, RedisSinkConfig, SinkConfig,
         SinkSpec,
     },
     plan::{NodeId, RelationKind},
@@ -77,7 +77,31 @@ pub(crate) fn sink(
     Some((config, feed.node, delivery))
 }
 
-/// Checks the sink of dead letters or late rows.
+/// Checks where dead letters go, if anywhere, and how many are too many.
+pub(crate) fn dead_letter(
+    tree: &Tree,
+    brokers: Option<&str>,
+    report: &mut Report<'_>,
+) -> Option<(Option<SinkConfig>, Option<DeadLetterLimit>)> {
+    let spec: DeadLetterSpec = report.take(read(tree))?;
+    let limit = spec.stop_above.map(|stop_above| DeadLetterLimit {
+        stop_above,
+        window_records: spec.window_records,
+    });
+    if spec.window_records == 0 {
+        let position = tree.position_of(&["window_records"]);
+        report.error(Fault::new(position, "`window_records` must be at least 1"));
+    }
+    let connectors = spec.connectors();
+    if connectors.is_empty() && limit.is_some() {
+        return Some((None, limit));
+    }
+    let mut config = report.take(exactly_one(connectors, APPEND_CONNECTORS, tree.position))?;
+    check_connector(&mut config, brokers, tree, report);
+    Some((Some(config), limit))
+}
+
+/// Checks the sink of late rows.
 pub(crate) fn append_sink(
     tree: &Tree,
     brokers: Option<&str>,

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     diagnostics::{Fault, Report},
-    job::{CheckpointSpec, Delivery, EpochSpec, LimitsSpec, StartAfter, StateSpec},
+    job::{CheckpointSpec, DeadLetterLimit, Delivery, EpochSpec, LimitsSpec, StartAfter, StateSpec},
     tree::{Tree, read},
 };
 
@@ -24,6 +24,9 @@ pub struct JobSettings {
     pub in_flight_bytes: u64,
     /// What streams wait for on a fresh start.
     pub start_after: StartAfter,
+    /// How many records and rows may become dead letters; `None`: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter_limit: Option<DeadLetterLimit>,
     /// Per named sink when its rows are sent. Dead letters and late rows are always `exactly_once`.
     pub delivery: Vec<(String, Delivery)>,
 }
@@ -65,6 +68,7 @@ pub(super) fn settings(
     tree: &Tree,
     job: &str,
     delivery: Vec<(String, Delivery)>,
+    dead_letter_limit: Option<DeadLetterLimit>,
     report: &mut Report<'_>,
 ) -> Option<JobSettings> {
     let checkpoint: Option<CheckpointSpec> = section(tree, "checkpoint", report);
@@ -97,6 +101,7 @@ pub(super) fn settings(
         outbox_bytes: limits.outbox.0,
         in_flight_bytes: limits.in_flight.0,
         start_after: start_after?,
+        dead_letter_limit,
         delivery,
     })
 }

@@ -13,7 +13,7 @@ use super::{
     FilesSinkConfig, FilesSourceConfig, KafkaSinkConfig, KafkaSourceConfig, RedisSinkConfig,
     SinkConfig, SourceConfig, StdoutSinkConfig,
 };
-use crate::units::{ByteSize, DurationMs};
+use crate::units::{ByteSize, DurationMs, Share};
 
 /// A map that keeps the file's order.
 #[derive(Clone, Debug)]
@@ -71,9 +71,10 @@ pub struct JobFile {
     /// Where results go, by name.
     #[serde(default)]
     pub sinks: Ordered<SinkSpec>,
-    /// Where records and rows go that cannot be processed; counted and dropped with a log line if absent.
+    /// Where records and rows go that cannot be processed, and how many are too many; counted and dropped with a log line
+    /// if absent.
     #[serde(default)]
-    pub dead_letter: Option<AppendSinkSpec>,
+    pub dead_letter: Option<DeadLetterSpec>,
     /// Where rows go that came too late for their window; counted only if absent.
     #[serde(default)]
     pub late: Option<AppendSinkSpec>,
@@ -240,7 +241,68 @@ impl SinkSpec {
     }
 }
 
-/// A sink for dead letters or late rows: exactly one connector that appends.
+/// What becomes of records and rows that cannot be processed: one connector that appends, or none if they are only counted,
+/// and when the job stops because of them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetterSpec {
+    /// Writes to a Kafka topic.
+    #[serde(default)]
+    pub kafka: Option<KafkaSinkConfig>,
+    /// Appends JSON lines to a local file.
+    #[serde(default)]
+    pub files: Option<FilesSinkConfig>,
+    /// Prints JSON lines.
+    #[serde(default)]
+    pub stdout: Option<StdoutSinkConfig>,
+    /// Drops rows; for measurements.
+    #[serde(default)]
+    pub blackhole: Option<BlackholeSinkConfig>,
+    /// The share of a source's records, of a view's rows or of a sink's rows above which the job stops, with a final checkpoint and
+    /// exit code 4; started again it goes on behind them. Never if absent: only who knows the input can say what is too
+    /// much.
+    #[serde(default)]
+    pub stop_above: Option<Share>,
+    /// How many records or rows are judged together, at least, in each process.
+    #[serde(default = "default_window_records")]
+    #[schemars(extend("default" = 1000))]
+    pub window_records: u64,
+}
+
+/// Where too many dead letters begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DeadLetterLimit {
+    /// The share above which the job stops.
+    pub stop_above: Share,
+    /// How many records or rows are judged together, at least.
+    pub window_records: u64,
+}
+
+fn default_window_records() -> u64 {
+    1_000
+}
+
+impl DeadLetterSpec {
+    /// The connectors that are named.
+    pub(crate) fn connectors(self) -> Vec<SinkConfig> {
+        let Self {
+            kafka,
+            files,
+            stdout,
+            blackhole,
+            ..
+        } = self;
+        AppendSinkSpec {
+            kafka,
+            files,
+            stdout,
+            blackhole,
+        }
+        .connectors()
+    }
+}
+
+/// A sink for late rows: exactly one connector that appends.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppendSinkSpec {

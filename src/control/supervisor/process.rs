@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::control::lifecycle::Exit;
-use crate::runtime::failure::EXIT_FENCED;
+use crate::runtime::failure::{EXIT_FENCED, EXIT_GAVE_UP};
 
 /// A process. Numbers are used again, so the time of its start and the machine's boot belong to its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ impl Waiting {
 pub fn meaning(status: ExitStatus) -> (Exit, String) {
     let usage = i32::from(crate::cli::EXIT_USAGE);
     match status.code() {
-        Some(code) if code == usage || code == EXIT_FENCED => {
+        Some(code) if [usage, EXIT_FENCED, EXIT_GAVE_UP].contains(&code) => {
             (Exit::Hopeless, format!("ended with exit code {code}"))
         }
         Some(code) => (Exit::Failed, format!("ended with exit code {code}")),

@@ -181,6 +181,37 @@ fn a_crash_loop_is_shown_with_its_error_and_ends_when_the_cause_does() {
 }
 
 #[test]
+fn a_job_that_gave_up_on_its_input_waits_for_people() {
+    let mut server = Server::start(&[], &[]);
+    let spoilt = |name: &str| {
+        let file = counting(name, None).replace("rate: 500", "rate: 500, malformed: 0.5");
+        submission(&format!("{file}dead_letter: {{ stop_above: 5%, window_records: 100 }}\n"))
+    };
+    let given_up = |server: &Server, name: &str| {
+        let job = server.await_state(name, "failed");
+        assert_eq!(job["restarts"], 0, "{job}");
+        let error = job["last_error"].as_str().unwrap().to_owned();
+        assert!(
+            error.contains("source events") && error.contains("became dead letters"),
+            "{error}"
+        );
+    };
+    assert_eq!(server.post("/v1/jobs", Some(&spoilt("spoilt"))).status, 201);
+    given_up(&server, "spoilt");
+    // Whoever submits it again lets it go on, until it is too much again.
+    assert_eq!(server.post("/v1/jobs", Some(&spoilt("spoilt"))).status, 201);
+    given_up(&server, "spoilt");
+    let log = server.log("spoilt");
+    assert!(log.contains("going on from the checkpoint"), "{log}");
+
+    // A server that was not there when it ended knows as well.
+    assert_eq!(server.post("/v1/jobs", Some(&spoilt("unseen"))).status, 201);
+    server.kill();
+    server.start_again();
+    given_up(&server, "unseen");
+}
+
+#[test]
 fn a_job_over_its_memory_limit_is_started_again_and_says_why() {
     let server = Server::start(&[], &[]);
     let mut body = submission(&counting("fat", None));
