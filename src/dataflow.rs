@@ -62,6 +62,8 @@ pub struct Probes {
     pub durable: ProbeHandle<u64>,
     /// Per sink: epochs that are visible in its store.
     pub delivered: Vec<(String, ProbeHandle<u64>)>,
+    /// What the worker's operators tell each other.
+    pub local: Local,
 }
 
 /// What the parts of a dataflow under construction have in common.
@@ -78,8 +80,9 @@ struct Building<'scope, 'job> {
 pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
     let computed = ProbeHandle::new();
     let published = ProbeHandle::new();
+    let local = Local::default();
     let delivered = worker.dataflow::<u64, _, _>(|scope| {
-        let local = Local::default();
+        let local = local.clone();
         // What is sent again wants a checkpoint, even if no record comes.
         local.changed.set(context.begins_from_state());
         let (ports, aligned, readers) = sources::open(scope, context);
@@ -145,6 +148,7 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
         computed,
         durable: published,
         delivered,
+        local,
     }
 }
 

@@ -21,7 +21,7 @@ use std::{
     },
 };
 
-use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
+use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::paths;
 
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
@@ -121,10 +121,10 @@ pub struct Done {
     place: Place,
 }
 
-/// The checkpoint is the one after the end of all input.
+/// The checkpoint is one after the end of all input.
 fn has_ended(manifest: &Manifest) -> bool {
     let mut splits = manifest.sources.values().flat_map(|splits| splits.values());
-    manifest.kind != CheckpointKind::Periodic && splits.all(|split| split.finished)
+    !manifest.sources.is_empty() && splits.all(|split| split.finished)
 }
 
 impl PreparedJob {

@@ -341,6 +341,7 @@ pub fn deliver<'scope>(
             delivered_rows: context.stats.sink_rows[&sink.name].clone(),
             refuse_marker: context.restored.is_none() && !context.allow_duplicates,
             local: local.clone(),
+            is_last_resort: sink.input == SinkInput::DeadLetters,
             judge: context.tolerance.judge(&format!("sink {}", sink.name)),
             sink: sink.name.clone(),
         };

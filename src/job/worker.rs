@@ -40,7 +40,7 @@ pub fn work(worker: &mut timely::worker::Worker, context: &Arc<JobContext>) -> b
     if leads {
         observe(context, &probes);
     }
-    false
+    probes.local.left_refused.get()
 }
 
 /// Writes what the frontiers say into the job's measures.

@@ -49,6 +49,7 @@ pub fn clock<'scope>(
 ) -> StreamVec<'scope, u64, Tick> {
     let mut told = vec![NO_WATERMARK; sources.len()];
     let mut full = vec![false; place.workers()];
+    let mut settled = vec![false; place.workers()];
     controls
         .broadcast()
         .unary_frontier::<CapacityContainerBuilder<Vec<Tick>>, _, _, _>(
@@ -69,7 +70,9 @@ pub fn clock<'scope>(
                             // This process sees its own outboxes as they are.
                             full[control.worker] =
                                 control.outbox_full && !place.is_here(control.worker);
+                            settled[control.worker] = control.settled;
                         }
+                        local.all_settled.set(!settled.contains(&false));
                         local.outbox_full_elsewhere.set(full.contains(&true));
                         if controls.iter().any(|control| control.drain) {
                             local.draining.set(true);
@@ -92,7 +95,7 @@ pub fn clock<'scope>(
                         }
                         if matches!(&tick.marker, Some(marker) if marker.kind == MarkerKind::Final)
                         {
-                            local.final_marker.set(true);
+                            local.final_epoch.set(Some(time));
                         }
                         if let Some(capability) = capability {
                             output.session(&capability).give(tick);
@@ -102,7 +105,9 @@ pub fn clock<'scope>(
                     if let Some(epoch) = advanced {
                         local.ready.set(clock.is_ready());
                         local.tables_caught_up.set(clock.tables_caught_up());
-                        local.finished.set(clock.finished());
+                        if clock.finished() && local.finished_at.get().is_none() {
+                            local.finished_at.set(Some(epoch.0));
+                        }
                         if let Some(waiting) = &replay
                             && clock.has_reached(&waiting.positions)
                         {

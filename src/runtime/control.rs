@@ -19,6 +19,8 @@ pub struct Control {
     pub ready: bool,
     /// An outbox of the worker's process holds more than it may: sources wait. A hint about when to act, not about results.
     pub outbox_full: bool,
+    /// The input has ended, and everything that the worker's process had to deliver is delivered.
+    pub settled: bool,
     /// Worker 0 alone: a checkpoint is to be taken at this epoch.
     pub marker: Option<MarkerKind>,
     /// Worker 0 alone: all sources are to end where they are.

@@ -23,6 +23,7 @@ use super::outbox::KeyedOutbox;
 use super::replay::Hold;
 use super::stats::Counter;
 use super::tolerance::Judge;
+use crate::dead_letter::DeadLetter;
 use crate::sink::driver::{Delivery, DeliveryEvent, Driver, Work};
 use crate::sink::{AppendBatch, KeyedBatch, SinkError, Version};
 
@@ -68,6 +69,8 @@ pub struct Deliver {
     pub refuse_marker: bool,
     /// Takes dead letters to the source operator.
     pub local: Local,
+    /// It is the sink of the dead letters.
+    pub is_last_resort: bool,
     /// Judges how many rows the store refuses.
     pub judge: Option<Judge>,
 }
@@ -127,6 +130,12 @@ pub fn deliver<'scope>(
                 if let Some(driver) = deliver.driver.take() {
                     driver.close();
                 }
+            } else if frontier.is_none() && in_flight.as_ref().is_some_and(|work| work.refused) {
+                // No epoch follows that could take the dead letters of these rows. They stay in the outbox, as the final
+                // checkpoint holds it, and are sent and refused again by the next run.
+                deliver.local.left_refused.set(true);
+                capability = None;
+                deliver.driver = None;
             } else if delivered.0 < u64::MAX && *held.time() <= delivered.0 {
                 held.downgrade(&(delivered.0 + 1));
             }
@@ -216,9 +225,9 @@ impl Deliver {
                         judge.note(taken + report.refused.len() as u64, &report.refused);
                     }
                     if let Some(work) = in_flight.as_mut().filter(|work| work.id == id) {
-                        work.refused = !report.refused.is_empty();
+                        work.refused = !report.refused.is_empty() && !self.is_last_resort;
                     }
-                    self.local.refuse(report.refused);
+                    self.set_aside(report.refused);
                     in_flight = self.acknowledge_if(in_flight.take(), |work| !work.refused);
                 }
                 DeliveryEvent::Failed(SinkError::Fenced(why)) => {
@@ -229,6 +238,20 @@ impl Deliver {
         }
         let letters_durable = self.local.letters_durable(durable);
         self.acknowledge_if(in_flight, |work| work.refused && letters_durable)
+    }
+
+    /// Makes dead letters of refused rows. Those that the sink of the dead letters itself refuses can only be told.
+    fn set_aside(&self, refused: Vec<DeadLetter>) {
+        if !self.is_last_resort {
+            return self.local.refuse(refused);
+        }
+        for letter in refused {
+            tracing::error!(
+                payload = %String::from_utf8_lossy(&letter.payload),
+                "a dead letter is lost, its own sink refuses it: {}",
+                letter.reason
+            );
+        }
     }
 
     fn acknowledge_if(

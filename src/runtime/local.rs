@@ -23,12 +23,17 @@ pub struct WorkerLocal {
     pub ready: Cell<bool>,
     /// All table sources have reached the end seen at the start.
     pub tables_caught_up: Cell<bool>,
-    /// Every source has ended, in a completed epoch.
-    pub finished: Cell<bool>,
+    /// The completed epoch in which the last source had ended.
+    pub finished_at: Cell<Option<u64>>,
+    /// Every worker has said that it is settled.
+    pub all_settled: Cell<bool>,
     /// A control record said that all sources end where they are.
     pub draining: Cell<bool>,
-    /// The job's last checkpoint is in a completed epoch: sources end.
-    pub final_marker: Cell<bool>,
+    /// The completed epoch of the job's last checkpoint: sources end.
+    pub final_epoch: Cell<Option<u64>>,
+    /// Rows were refused too late for their dead letters to become durable: they stay in their outbox, and the next run sends
+    /// them again.
+    pub left_refused: Cell<bool>,
     source: RefCell<Option<Activator>>,
     refused: RefCell<Vec<DeadLetter>>,
     refused_epoch: Cell<u64>,
@@ -68,25 +73,13 @@ impl WorkerLocal {
         letters
     }
 
-    /// All dead letters of refused rows are in epochs below `durable`, the first epoch that is not durable.
+    /// All dead letters of refused rows are in epochs below `durable`, the first epoch that is not durable; `None` if the job's
+    /// last checkpoint is, after which none will be.
     #[must_use]
     pub fn letters_durable(&self, durable: Option<u64>) -> bool {
-        match durable {
-            Some(durable) => self.refused.borrow().is_empty() && self.refused_epoch.get() < durable,
-            // No epoch follows that could take them: tell, and let the job end.
-            None => {
-                for letter in self.refused.take() {
-                    tracing::error!(
-                        relation = %letter.relation,
-                        origin = letter.origin,
-                        payload = %String::from_utf8_lossy(&letter.payload),
-                        "a row was refused after the job's last epoch: {}",
-                        letter.reason
-                    );
-                }
-                true
-            }
-        }
+        let durable = durable.or_else(|| Some(self.final_epoch.get()? + 1));
+        self.refused.borrow().is_empty()
+            && durable.is_some_and(|durable| self.refused_epoch.get() < durable)
     }
 }
 

@@ -38,6 +38,8 @@ use crate::source::{ReaderRequest, SourceBatch};
 const IDLE_EPOCH: Duration = Duration::from_secs(1);
 /// How soon a waiting source looks again whether it may go on.
 const BLOCKED_RETRY: Duration = Duration::from_millis(1);
+/// How soon a source whose input has ended looks again whether everything is delivered.
+const SETTLE_RETRY: Duration = Duration::from_millis(5);
 /// Checkpoints that may be under way: one is written while another one waits. Were there more, workers would merge different
 /// ones, and none would be complete on all of them.
 const UNPUBLISHED_MAX: usize = 2;
@@ -145,6 +147,7 @@ pub fn source<'scope>(
         in_flight_bytes: 0,
         final_sent: false,
         told_full: false,
+        told_settled: false,
         wake_at: None,
         settings,
         ports,
@@ -229,6 +232,8 @@ struct Source {
     final_sent: bool,
     /// What the last control record said about this process's outboxes.
     told_full: bool,
+    /// It said that nothing is left to deliver.
+    told_settled: bool,
     /// The earliest activation that is already asked for.
     wake_at: Option<Instant>,
 }
@@ -236,7 +241,7 @@ struct Source {
 impl Source {
     /// One activation; true when the source has ended.
     fn run(&mut self, capabilities: &mut [Capability<u64>]) -> bool {
-        if self.local.final_marker.get() {
+        if self.local.final_epoch.get().is_some() {
             return true;
         }
         let now = Instant::now();
@@ -292,9 +297,25 @@ impl Source {
         })
     }
 
-    /// The other processes don't know yet that an outbox of this one has become full, or is so no longer.
-    fn fullness_is_news(&self) -> bool {
-        self.settings.tells_fullness && self.outbox_full() != self.told_full
+    /// The other workers don't know yet that an outbox of this process has become full, or is so no longer, or that nothing
+    /// is left in any of them.
+    fn has_news(&self) -> bool {
+        (self.settings.tells_fullness && self.outbox_full() != self.told_full)
+            || self.is_settled() != self.told_settled
+    }
+
+    /// The input has ended, and all that came of it here is computed.
+    fn has_computed_all(&self) -> bool {
+        let finished_at = self.local.finished_at.get();
+        finished_at.is_some_and(|epoch| !self.computed.less_equal(&epoch))
+    }
+
+    /// Nothing that this process has to deliver is left, not even dead letters of rows that a store refuses: their rows
+    /// stay in the outbox until they are durable. What a replay still holds is for a later run.
+    fn is_settled(&self) -> bool {
+        let mut outboxes = self.stats.outbox_bytes.values();
+        self.has_computed_all()
+            && (self.settings.hold.is_on() || outboxes.all(|bytes| bytes.get() == 0))
     }
 
     /// Lets streams begin once every table has been read to the end seen at the start.
@@ -408,7 +429,7 @@ impl Source {
 
     fn epoch_over(&self, now: Instant) -> bool {
         let news = !self.ready && self.reported.iter().all(|reported| *reported);
-        let progress = news || !self.changed.is_empty() || self.fullness_is_news();
+        let progress = news || !self.changed.is_empty() || self.has_news();
         self.open.bytes >= EPOCH_BYTES_MAX
             || now - self.open.since >= IDLE_EPOCH
             || (progress && now - self.open.since >= self.length.current())
@@ -419,8 +440,10 @@ impl Source {
         if self.settings.worker != 0 || self.final_sent {
             return None;
         }
-        let stop = self.settings.stop.load(Ordering::Relaxed);
-        if stop || self.local.finished.get() {
+        // At the end of the input everything is delivered before the last checkpoint: rows that a store refuses become dead
+        // letters, which need an epoch and a checkpoint of their own.
+        let settled = self.is_settled() && self.local.all_settled.get();
+        if settled || self.settings.stop.load(Ordering::Relaxed) {
             return Some(MarkerKind::Final);
         }
         let durable = self.stats.durable.get();
@@ -433,8 +456,8 @@ impl Source {
             return Some(MarkerKind::Savepoint);
         }
         let changed = self.local.changed.get() || self.open.records > 0;
-        (changed && now - self.last_marker >= self.settings.checkpoint_interval)
-            .then_some(MarkerKind::Periodic)
+        let due = now - self.last_marker >= self.settings.checkpoint_interval;
+        (changed && (due || self.has_computed_all())).then_some(MarkerKind::Periodic)
     }
 
     fn close(
@@ -451,10 +474,12 @@ impl Source {
             records: self.open.records,
             ready: self.ready,
             outbox_full: self.outbox_full(),
+            settled: self.is_settled(),
             marker,
             drain: self.settings.worker == 0 && self.settings.drain.load(Ordering::Relaxed),
         };
         self.told_full = control.outbox_full;
+        self.told_settled = control.settled;
         let port = self.ports.len() + 1;
         self.controls
             .activate()
@@ -490,7 +515,7 @@ impl Source {
     /// Comes back when something will be due; readers and the clock wake it up for everything else.
     fn schedule(&mut self, now: Instant, blocked: bool, more: bool) {
         let mut wait = (self.open.since + IDLE_EPOCH).saturating_duration_since(now);
-        if !self.changed.is_empty() || self.fullness_is_news() {
+        if !self.changed.is_empty() || self.has_news() {
             wait =
                 wait.min((self.open.since + self.length.current()).saturating_duration_since(now));
         }
@@ -507,6 +532,9 @@ impl Source {
                 BLOCKED_RETRY
             };
             wait = wait.min(due.saturating_duration_since(now).max(retry));
+        }
+        if self.local.finished_at.get().is_some() {
+            wait = wait.min(SETTLE_RETRY);
         }
         if blocked || self.told_full {
             wait = wait.min(BLOCKED_RETRY);

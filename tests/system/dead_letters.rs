@@ -8,12 +8,16 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tidewright_checkpoints::manifest::CheckpointKind;
 
 use crate::{
     harness::{
-        input::Events,
+        checkpoints::Checkpoints,
+        eventually::eventually,
+        input::{Events, START_MS},
         jobfile::{JobFile, events, from_files},
         process::{Command, Process},
+        redis_server::RedisServer,
     },
     shop::LIMIT,
 };
@@ -141,4 +145,129 @@ fn rows_that_an_expression_fails_on_are_judged_by_view() {
         log.contains("error: view shares") && log.to_lowercase().contains("zero"),
         "{log}"
     );
+}
+
+/// Counts by user into Redis, where the keys of some users hold something else than a hash.
+struct Refusing {
+    folder: TempDir,
+    server: RedisServer,
+    input: PathBuf,
+}
+
+/// Of 200 records, each of another user, every fourth.
+const REFUSED: usize = 50;
+
+impl Refusing {
+    fn open() -> Option<Self> {
+        let server = RedisServer::start()?;
+        let folder = TempDir::new().unwrap();
+        let input = folder.path().join("events.jsonl");
+        let event = |at: i64| json!({ "user_id": format!("u{at}"), "ts": START_MS + at });
+        let text: Vec<_> = (0..200).map(|at| event(at).to_string()).collect();
+        fs::write(&input, text.join("\n") + "\n").unwrap();
+        let mut connection = server.redis().connection();
+        for at in (0..200).step_by(4) {
+            let key = format!("count:u{at}");
+            redis::cmd("SET").arg(key).arg("in the way").exec(&mut connection).unwrap();
+        }
+        Some(Self {
+            folder,
+            server,
+            input,
+        })
+    }
+
+    fn job(&self, sql: &str) -> JobFile {
+        let dead = self.folder.path().join("dead.jsonl");
+        JobFile::new("refusing")
+            .source("events", events(from_files(&self.input), "5s"))
+            .view("counts", sql)
+            .sink(
+                "hot",
+                json!({ "from": "counts", "redis": { "url": self.server.redis().url(), "key": "count:{user_id}" } }),
+            )
+            .key("dead_letter", json!({ "files": { "path": dead } }))
+            .checkpoints("50ms", &self.folder.path().join("checkpoints"))
+    }
+
+    fn assert_all_accounted_for(&self) {
+        assert_eq!(self.server.redis().hashes("count:").len(), 200 - REFUSED);
+        let text = fs::read_to_string(self.folder.path().join("dead.jsonl")).unwrap();
+        let letters: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(letters.len(), REFUSED);
+        for letter in letters {
+            assert_eq!(letter["origin"], "sink hot");
+            assert!(letter["reason"].as_str().unwrap().contains("holds a string"));
+        }
+    }
+}
+
+const BY_USER: &str = "SELECT user_id, count(*) AS events FROM rolling(events, INTERVAL '1 day', INTERVAL '1 hour') GROUP BY user_id";
+
+#[test]
+fn rows_that_a_store_refuses_at_the_end_of_the_input_become_dead_letters() {
+    let Some(refusing) = Refusing::open() else {
+        return;
+    };
+    for workers in ["1", "2"] {
+        let mut process = run(&refusing.job(BY_USER), refusing.folder.path(), workers);
+        process.wait_for_success(LIMIT);
+        refusing.assert_all_accounted_for();
+    }
+}
+
+#[test]
+fn rows_that_a_store_refuses_while_the_job_stops_become_dead_letters_of_the_next_run() {
+    let Some(refusing) = Refusing::open() else {
+        return;
+    };
+    let folder = refusing.folder.path();
+    // The job runs on: the files' source has ended, this one has not.
+    let job = refusing
+        .job(BY_USER)
+        .source(
+            "ticks",
+            json!({
+                "datagen": { "kind": "events", "users": 5, "rate": 20 },
+                "event_time": { "column": "ts" },
+            }),
+        )
+        .sink("ticks", json!({ "from": "ticks", "blackhole": {} }));
+    refusing.server.suspend();
+    let mut process = Command::tidewright(folder)
+        .arg("run")
+        .arg(job.write(folder))
+        .args(["--summary", "json"])
+        .start();
+    let url = format!("file://{}/checkpoints", folder.display());
+    let checkpoints = Checkpoints::of(&url, "refusing");
+    eventually(LIMIT, "a checkpoint with all rows", || {
+        let manifest = checkpoints.latest()?;
+        let splits = manifest.sources.get("events")?;
+        splits.values().all(|split| split.finished).then_some(())
+    });
+    process.terminate();
+    // It stops while the store does not answer, and the store answers while it waits for it.
+    eventually(LIMIT, "the final checkpoint", || {
+        (checkpoints.latest()?.kind == CheckpointKind::Final).then_some(())
+    });
+    refusing.server.resume();
+    process.wait_for_success(LIMIT);
+    let log = process.stderr();
+    assert!(log.contains("some rows are not delivered yet"), "{log}");
+
+    let mut next = Command::tidewright(folder)
+        .arg("run")
+        .arg(job.write(folder))
+        .start();
+    eventually(LIMIT, "the dead letters", || {
+        let dead = fs::read_to_string(folder.join("dead.jsonl")).unwrap_or_default();
+        (dead.lines().count() >= REFUSED).then_some(())
+    });
+    next.terminate();
+    next.wait_for_success(LIMIT);
+    refusing.assert_all_accounted_for();
 }

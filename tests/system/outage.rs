@@ -7,10 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tidewright_checkpoints::{restore, store};
 
 use crate::{
     harness::{
+        checkpoints::Checkpoints,
         dynamodb::Dynamodb,
         eventually::eventually,
         input::START_MS,
@@ -121,11 +121,9 @@ fn events() -> u64 {
 /// How many events the last checkpoint of a job covers.
 fn durable_events(folder: &TempDir, name: &str) -> i64 {
     let checkpoints = format!("file://{}/checkpoints", folder.path().display());
-    let store = store::open(&store::job_url(&checkpoints, name)).unwrap();
+    let checkpoints = Checkpoints::of(&checkpoints, name);
     eventually(LIMIT, "a manifest", || {
-        let (head, _) = store.head().unwrap()?;
-        // It may be cleaned up between the two readings.
-        let manifest = restore::load_manifest(&*store, name, &head.manifest?).ok()?;
+        let manifest = checkpoints.latest()?;
         Some(
             manifest.sources["events"]
                 .values()

@@ -24,10 +24,10 @@ impl Checkpoints {
         }
     }
 
-    /// The manifest that HEAD names; checkpoints must not be cleaned up meanwhile.
+    /// The manifest that HEAD names; `None` as well if it was cleaned up between the two readings.
     pub fn latest(&self) -> Option<Manifest> {
         let (head, _) = self.store.head().unwrap()?;
-        Some(self.load(&head.manifest?))
+        restore::load_manifest(&*self.store, &self.job, &head.manifest?).ok()
     }
 
     /// How many records the last checkpoint has read, of all sources.
