@@ -40,6 +40,9 @@ pub struct ProbeReport {
     pub probes: usize,
     /// Those of them that were never seen.
     pub lost: usize,
+    /// Those of them whose append the broker gave no time for. They count as appended when they were sent, so that both
+    /// distributions are of the same probes.
+    pub without_append_time: usize,
     /// From the producer's call to visible.
     pub from_send_ms: Option<Quantiles>,
     /// From the broker's append to visible. The broker cuts its time to whole milliseconds, so this is up to 1 ms too long,
@@ -108,12 +111,17 @@ impl Probes {
         let from_send =
             |probe: &Probe| Some((probe.visible?.at - probe.sent).as_secs_f64() * 1_000.0);
         let from_append = |probe: &Probe| {
-            let told = probe.visible?.wall_ms - probe.appended_ms? as f64;
-            Some(told.min(from_send(probe)?))
+            let from_send = from_send(probe)?;
+            let wall_ms = probe.visible?.wall_ms;
+            let told = probe.appended_ms.map(|appended_ms| wall_ms - appended_ms as f64);
+            Some(told.map_or(from_send, |told| told.min(from_send)))
         };
         ProbeReport {
             probes: measured().count(),
             lost: measured().filter(|probe| probe.visible.is_none()).count(),
+            without_append_time: measured()
+                .filter(|probe| probe.appended_ms.is_none())
+                .count(),
             from_send_ms: Quantiles::of(measured().filter_map(from_send).collect()),
             from_append_ms: Quantiles::of(measured().filter_map(from_append).collect()),
         }
@@ -160,6 +168,30 @@ mod tests {
             from_append.p50, from_send.p50,
             "seen sooner than the broker's cut-off time says"
         );
+    }
+
+    /// A median over some of the probes could be larger than one over all of them.
+    #[test]
+    fn no_quantile_from_append_is_larger_than_from_send() {
+        let mut probes = Probes::of(1);
+        let now = Instant::now();
+        for at in 0..100_u32 {
+            let tag = probes.sent(0, true);
+            // Only of the first, which take longest, the broker tells the time.
+            if at < 30 {
+                let appended_ms = Some(1_000);
+                probes.appended(Appended { tag, appended_ms });
+            }
+            let visible = Visible {
+                at: now + Duration::from_millis(u64::from(200 - at)),
+                wall_ms: f64::from(1_195 - at),
+            };
+            probes.seen(0, at as usize + 1, visible);
+        }
+        let report = probes.report();
+        let (append, send) = (report.from_append_ms.unwrap(), report.from_send_ms.unwrap());
+        assert_eq!((report.probes, report.without_append_time), (100, 70));
+        assert!(append.p50 <= send.p50 && append.p99 < send.p99 && append.max < send.max);
     }
 
     #[test]

@@ -162,6 +162,9 @@ impl<'a> Load<'a> {
         load.await_first_probes()?;
         let sent = load.send_load()?;
         load.await_visible("the last probes")?;
+        // A record may be seen in Redis before the broker's answer about it is here.
+        load.producer.flush()?;
+        load.take_answers()?;
         Ok(sent)
     }
 
@@ -252,7 +255,7 @@ impl<'a> Load<'a> {
             self.take_answers()?;
             thread::sleep(Duration::from_millis(1));
         }
-        self.take_answers()
+        Ok(())
     }
 }
 

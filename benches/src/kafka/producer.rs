@@ -115,7 +115,12 @@ impl Producer {
     /// # Errors
     /// If a record did not arrive.
     pub fn poll(&self) -> Result<()> {
-        self.client.poll(Duration::ZERO);
+        // One call takes in one answer, which is about a batch: with small batches there are more of them than calls.
+        let mut unanswered = i32::MAX;
+        while self.client.in_flight_count() < unanswered {
+            unanswered = self.client.in_flight_count();
+            self.client.poll(Duration::ZERO);
+        }
         self.client.context().check()
     }
 
