@@ -17,7 +17,7 @@
 
 mod channel;
 mod connect;
-mod frame;
+pub mod frame;
 mod hello;
 mod hosts;
 mod link;

@@ -53,9 +53,13 @@ const HEADER_BYTES: usize = 5;
 
 /// Kinds of frames on the wire.
 pub mod kind {
+    /// A piece of timely's byte stream.
     pub const DATA: u8 = 0;
+    /// The end of timely's byte stream.
     pub const END: u8 = 1;
+    /// The sender is alive.
     pub const HEARTBEAT: u8 = 2;
+    /// A message, as JSON.
     pub const MESSAGE: u8 = 3;
 }
 
@@ -111,6 +115,10 @@ impl<R: Read> FrameReader<R> {
     }
 
     /// Waits for the next frame.
+    ///
+    /// # Errors
+    /// If nothing more can be read, and why.
+    #[expect(clippy::should_implement_trait, reason = "it waits, and its errors are the end")]
     pub fn next(&mut self) -> Result<Frame, Loss> {
         let mut header = [0; HEADER_BYTES];
         self.fill(&mut header)?;

@@ -9,6 +9,7 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod arbitrary;
 mod cluster;
 mod crash_points;
 mod dead_letters;
