@@ -76,8 +76,8 @@ enum Command {
     State(state::StateArguments),
 }
 
-/// Exit code for job files and arguments that are wrong.
-pub const EXIT_USAGE: u8 = 2;
+pub use crate::runtime::failure::EXIT_USAGE;
+
 /// Exit code if there is no such row, job, operation or token.
 pub const EXIT_NOT_FOUND: u8 = 4;
 /// Exit code if the server wants another token.
@@ -94,9 +94,11 @@ const EXIT_CODES: &str = "Exit codes:
   2  wrong arguments or job file, or refused by the server
   3  the job was claimed by another process
   4  no such row, job, operation or token
+  5  another process of the job is lost or never came
   6  no server answers
   7  what was waited for won't happen: the job failed
   8  the server wants another token
+  9  the job stopped because too much of its input could not be processed
   101  a defect of Tidewright";
 
 /// Runs the command that the arguments name.

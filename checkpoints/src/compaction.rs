@@ -17,8 +17,6 @@ mod merge;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-pub use merge::ShardMerge;
-
 use crate::{
     ids::{Epoch, Generation},
     manifest::{FileEntry, Manifest, OLDEST_LEVEL},

@@ -69,6 +69,7 @@ pub mod savepoint;
 pub mod scratch;
 pub mod sealed;
 pub mod section;
+pub mod shard_merge;
 pub mod shard_range;
 pub mod small_bytes;
 pub mod state_file;

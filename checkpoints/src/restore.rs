@@ -8,12 +8,12 @@ use std::{
 
 use crate::{
     claim::newest_manifest,
-    compaction::ShardMerge,
     ids::{Epoch, OperatorId, Shard},
     manifest::{FileEntry, MANIFEST_VERSION, Manifest},
     paths, scratch,
     sealed::SealError,
     section::ShardDelta,
+    shard_merge::ShardMerge,
     shard_range::ShardRange,
     state_file::{StateFile, StateFileError},
     store::{CheckpointStore, StoreError},

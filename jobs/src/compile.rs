@@ -275,7 +275,7 @@ impl<'t> Compilation<'t> {
         }
         let mut declarations = Vec::new();
         for entry in entries {
-            report.take(check_name(entry));
+            report.take(check_name(entry).and_then(|()| check_source_name(entry)));
             match check::source(&entry.key, &entry.value, report) {
                 Some(declaration) => declarations.push(declaration),
                 None => self.failed.push(entry.key.clone()),
@@ -398,6 +398,15 @@ fn check_name(entry: &Entry) -> Result<(), Fault> {
     let message = format!("`{}` cannot be a name here", entry.key);
     Err(Fault::new(entry.key_position, message)
         .help("use lower-case letters, digits and _, beginning with a letter (dead_letter and late are taken)"))
+}
+
+/// Checkpoints keep the outbox of a sink under `sink/NAME`, and a table's rows under `NAME/upsert`.
+fn check_source_name(entry: &Entry) -> Result<(), Fault> {
+    if entry.key != "sink" {
+        return Ok(());
+    }
+    let message = "`sink` cannot be the name of a source: it is that of all sinks in checkpoints";
+    Err(Fault::new(entry.key_position, message).help("choose another name"))
 }
 
 /// The sources as relations, with all their columns.

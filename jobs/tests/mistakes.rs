@@ -255,6 +255,10 @@ fn sources() {
         "name: j\nsources:\n  My-Source: { datagen: { kind: events } }\n",
         "3:3 `My-Source` cannot be a name here",
     );
+    cases.file(
+        "name: j\nsources:\n  sink: { datagen: { kind: events } }\n",
+        "3:3 `sink` cannot be the name of a source",
+    );
 }
 
 #[test]

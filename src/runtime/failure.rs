@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+/// Exit code for job files and arguments that are wrong.
+pub const EXIT_USAGE: u8 = 2;
 /// Exit code of a job that could not go on.
 pub const EXIT_FAILED: i32 = 1;
 /// Exit code of a process that panicked: a defect of Tidewright.
@@ -21,7 +23,7 @@ pub const EXIT_PANICKED: i32 = 101;
 /// Exit code of a process that lost its job to another one.
 pub const EXIT_FENCED: i32 = 3;
 /// Exit code of a job that stopped in good order because too much of its input could not be processed.
-pub const EXIT_GAVE_UP: i32 = 4;
+pub const EXIT_GAVE_UP: i32 = 9;
 /// Exit code of a process whose job has lost another process, or never found it.
 pub const EXIT_PEER_LOST: i32 = 5;
 

@@ -99,7 +99,7 @@ fn too_much_bad_input_stops_the_job_and_every_start_goes_on_behind_it() {
             break;
         }
         let log = process.stderr();
-        assert_eq!(process.status().unwrap().code(), Some(4), "{log}");
+        assert_eq!(process.status().unwrap().code(), Some(9), "{log}");
         for part in [
             "error: source events",
             "became dead letters, more than 5% of 1000",
@@ -140,7 +140,7 @@ fn rows_that_an_expression_fails_on_are_judged_by_view() {
     run(&shares("20%"), folder, "1").wait_for_success(LIMIT);
     let mut process = run(&shares("19.9%"), folder, "1");
     let log = process.stderr();
-    assert_eq!(process.status().unwrap().code(), Some(4), "{log}");
+    assert_eq!(process.status().unwrap().code(), Some(9), "{log}");
     assert!(
         log.contains("error: view shares") && log.to_lowercase().contains("zero"),
         "{log}"

@@ -5,6 +5,7 @@ use crate::{
     ids::{OperatorId, Shard},
     manifest::tests::sample,
     section::{Entry, ShardDelta, SubKeyRange},
+    shard_merge::ShardMerge,
     testing::{Model, Rng},
 };
 

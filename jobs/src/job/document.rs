@@ -259,7 +259,7 @@ pub struct DeadLetterSpec {
     #[serde(default)]
     pub blackhole: Option<BlackholeSinkConfig>,
     /// The share of a source's records, of a view's rows or of a sink's rows above which the job stops, with a final checkpoint and
-    /// exit code 4; started again it goes on behind them. Never if absent: only who knows the input can say what is too
+    /// exit code 9; started again it goes on behind them. Never if absent: only who knows the input can say what is too
     /// much.
     #[serde(default)]
     pub stop_above: Option<Share>,

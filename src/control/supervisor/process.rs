@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::control::lifecycle::Exit;
-use crate::runtime::failure::{EXIT_FENCED, EXIT_GAVE_UP};
+use crate::runtime::failure::{EXIT_FENCED, EXIT_GAVE_UP, EXIT_USAGE};
 
 /// A process. Numbers are used again, so the time of its start and the machine's boot belong to its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,7 +151,7 @@ impl Waiting {
 /// What the exit of a process means when it has not said so itself.
 #[must_use]
 pub fn meaning(status: ExitStatus) -> (Exit, String) {
-    let usage = i32::from(crate::cli::EXIT_USAGE);
+    let usage = i32::from(EXIT_USAGE);
     match status.code() {
         Some(code) if [usage, EXIT_FENCED, EXIT_GAVE_UP].contains(&code) => {
             (Exit::Hopeless, format!("ended with exit code {code}"))
