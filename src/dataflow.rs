@@ -17,6 +17,7 @@
 //! operators in front of them replay their content, at the last epoch before the first new one; a gate behind them
 //! keeps what that makes from everything durable.
 
+mod node_state;
 mod nodes;
 mod operators;
 pub mod read;
@@ -155,7 +156,7 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
 /// How many states by key a worker holds.
 #[must_use]
 pub fn keyed_states(plan: &Plan) -> usize {
-    let names = plan.nodes.iter().map(|node| nodes::state_name(plan, node));
+    let names = plan.nodes.iter().map(|node| node_state::state_name(plan, node));
     names.flatten().count()
 }
 

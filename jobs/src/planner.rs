@@ -8,7 +8,9 @@ mod columns;
 mod join;
 mod mapper;
 mod relation;
+mod scan;
 mod types;
+mod union_all;
 
 use std::collections::BTreeSet;
 

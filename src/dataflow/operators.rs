@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidewright_jobs::describe_operator;
 use tidewright_jobs::plan::{Node, Op, Plan, SinkInput, SinkPlan, SourceKind};
 
-use super::{nodes, resync, sinks};
+use super::{node_state, resync, sinks};
 use crate::runtime::clock;
 use crate::runtime::upgrade::{Operator, OperatorForm, StateKind};
 
@@ -16,12 +16,12 @@ pub fn stateful_operators(plan: &Plan) -> BTreeMap<String, Operator> {
     let nodes = plan.nodes.iter().enumerate();
     let nodes = nodes.filter_map(|(at, node)| {
         let operator = Operator {
-            fingerprint: nodes::fingerprint(plan, node),
+            fingerprint: node_state::fingerprint(plan, node),
             form: form(plan, node),
             kind: kind(plan, node),
             derives_from: behind[at].clone(),
         };
-        Some((nodes::state_name(plan, node)?, operator))
+        Some((node_state::state_name(plan, node)?, operator))
     });
     let sinks = plan.sinks.iter().map(|sink| {
         let operator = Operator {
@@ -93,16 +93,16 @@ fn form(plan: &Plan, node: &Node) -> OperatorForm {
     let inputs = clock::inputs(&node.op).into_iter();
     OperatorForm {
         does,
-        columns: nodes::columns(&node.schema),
+        columns: node_state::columns(&node.schema),
         inputs: inputs
-            .map(|input| nodes::columns(&plan.nodes[input].schema))
+            .map(|input| node_state::columns(&plan.nodes[input].schema))
             .collect(),
     }
 }
 
 fn outbox_form(plan: &Plan, sink: &SinkPlan) -> OperatorForm {
     let columns = match sink.input {
-        SinkInput::Node(node) => nodes::columns(&plan.nodes[node.0].schema),
+        SinkInput::Node(node) => node_state::columns(&plan.nodes[node.0].schema),
         SinkInput::DeadLetters | SinkInput::Late => Vec::new(),
     };
     let does = match sinks::is_keyed(&sink.config) {

@@ -10,7 +10,7 @@ use tidewright_checkpoints::shard_range::ShardRange;
 use tidewright_jobs::plan::{Node, NodeId, Op, Plan, RelationKind, SourceKind};
 use tidewright_operators::Output;
 
-use super::nodes;
+use super::node_state;
 use super::stateless::Stage;
 use crate::runtime::upgrade;
 
@@ -135,14 +135,14 @@ fn read(plan: &Plan, restored: &Restored, at: NodeId) -> Result<Vec<RecordBatch>
 
 /// The rows that an operator keeps.
 fn state(plan: &Plan, restored: &Restored, node: &Node) -> Result<Vec<RecordBatch>, ReadError> {
-    let found = nodes::state_name(plan, node).zip(nodes::operator(plan, node));
+    let found = node_state::state_name(plan, node).zip(node_state::operator(plan, node));
     let Some((name, mut operator)) = found else {
         return Err(ReadError(format!("{} keeps no state", node.name)));
     };
     let id = upgrade::kept_as(&restored.manifest, &name).map_err(ReadError)?;
     // Bytes are only given to an operator that they mean the same to.
     if let Some(written) = restored.manifest.operators.get(&id)
-        && *written != nodes::fingerprint(plan, node)
+        && *written != node_state::fingerprint(plan, node)
     {
         return Err(ReadError(format!(
             "operator {id} has another form in this release than in the checkpoint: read it with the release that wrote it"

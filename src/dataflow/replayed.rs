@@ -3,7 +3,8 @@
 use tidewright_jobs::plan::{Node, NodeId, Op};
 use timely::dataflow::operators::Concat;
 
-use super::nodes::{Batches, Relation, state_name};
+use super::node_state::state_name;
+use super::nodes::{Batches, Relation};
 use super::{Building, resync, stateless};
 use crate::runtime::clock;
 

@@ -20,6 +20,7 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::scheduling::SyncActivator;
 
 use super::Building;
+use super::node_state;
 use super::nodes::{self, Relation, Target};
 use super::replayed::from_state;
 use crate::runtime::append_outbox::AppendOutbox;
@@ -408,7 +409,7 @@ pub fn relation(plan: &Plan, sink: &SinkPlan) -> String {
 /// A hash of what gives a sink's outbox its meaning: the columns of its rows, and how they are kept.
 pub fn fingerprint(plan: &Plan, sink: &SinkPlan) -> u64 {
     let columns = match sink.input {
-        SinkInput::Node(node) => format!("{:?}", nodes::columns(&plan.nodes[node.0].schema)),
+        SinkInput::Node(node) => format!("{:?}", node_state::columns(&plan.nodes[node.0].schema)),
         SinkInput::DeadLetters | SinkInput::Late => "letters".to_owned(),
     };
     let kind = if is_keyed(&sink.config) {

@@ -3,11 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion_common::{DFSchema, Result, internal_datafusion_err};
+use datafusion_common::{DFSchema, Result};
 use datafusion_expr::{
-    Expr, UserDefinedLogicalNode,
-    logical_plan::{Extension, LogicalPlan, Projection, TableScan, Union},
-    utils::conjunction,
+    Expr,
+    logical_plan::{LogicalPlan, Projection},
 };
 
 use super::{
@@ -17,22 +16,22 @@ use super::{
 };
 use crate::{
     plan::{Node, NodeId, Op, RelationKind, SourcePlan},
-    sql::{self, EVENT_TIME, SourceOf, WindowAssign, WindowKind, refuse},
+    sql::{self, EVENT_TIME, SourceOf, refuse},
 };
 
 /// Makes the nodes of all views of a job.
 #[derive(Debug)]
 pub(crate) struct Mapper<'s> {
-    declarations: &'s [SourceDeclaration],
+    pub(super) declarations: &'s [SourceDeclaration],
     /// Per source the columns that are decoded.
-    kept: Vec<BTreeSet<usize>>,
+    pub(super) kept: Vec<BTreeSet<usize>>,
     /// Per source the columns that scans have asked for.
-    asked: Vec<BTreeSet<usize>>,
+    pub(super) asked: Vec<BTreeSet<usize>>,
     sources: Vec<SourcePlan>,
     pub(super) nodes: Vec<Node>,
     /// Per node two columns that say the same: the bounds of a window.
     pub(super) twins: Vec<Option<(usize, usize)>>,
-    views: Vec<(NodeId, Vec<usize>)>,
+    pub(super) views: Vec<(NodeId, Vec<usize>)>,
     pub(super) current: View,
 }
 
@@ -222,69 +221,6 @@ impl<'s> Mapper<'s> {
         }
     }
 
-    fn map_scan(&mut self, scan: &TableScan) -> Result<Relation> {
-        let source = scan.source.as_ref();
-        let scanned: &sql::Relation = source
-            .downcast_ref()
-            .ok_or_else(|| internal_datafusion_err!("a foreign table"))?;
-        let all = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scanned.schema)?;
-        let projection = match &scan.projection {
-            Some(projection) => projection.clone(),
-            None => (0..scanned.schema.fields().len()).collect(),
-        };
-        let (node, slots, origins) = match scanned.of {
-            SourceOf::View(view) => {
-                let (node, origins) = self.views[view].clone();
-                let slots = (0..scanned.schema.fields().len()).map(Slot::Column);
-                (node, slots.collect::<Vec<_>>(), origins)
-            }
-            SourceOf::Source(source) => {
-                self.ask(source, &projection, &scan.filters, &all)?;
-                (NodeId(source), self.slots_of(source), vec![source])
-            }
-        };
-        let mut relation = Relation {
-            node,
-            schema: Arc::new(all),
-            slots,
-            window: None,
-            origins,
-        };
-        if let Some(predicate) = conjunction(scan.filters.iter().cloned()) {
-            relation = self.filter(relation, &predicate)?;
-        }
-        Ok(Relation {
-            schema: Arc::clone(&scan.projected_schema),
-            slots: projection.iter().map(|c| relation.slots[*c]).collect(),
-            ..relation
-        })
-    }
-
-    fn ask(
-        &mut self,
-        source: usize,
-        projection: &[usize],
-        filters: &[Expr],
-        schema: &DFSchema,
-    ) -> Result<()> {
-        self.asked[source].extend(projection);
-        for column in filters.iter().flat_map(Expr::column_refs) {
-            self.asked[source].insert(schema.index_of_column(column)?);
-        }
-        Ok(())
-    }
-
-    fn slots_of(&self, source: usize) -> Vec<Slot> {
-        let kept = &self.kept[source];
-        let columns = self.declarations[source].schema.fields().len();
-        (0..columns)
-            .map(|column| match kept.contains(&column) {
-                true => Slot::Column(kept.range(..column).count()),
-                false => Slot::Absent,
-            })
-            .collect()
-    }
-
     pub(super) fn filter(&mut self, input: Relation, predicate: &Expr) -> Result<Relation> {
         let schema = self.schema(input.node);
         let (predicate, _) = compile(predicate, &input, &schema)?;
@@ -335,103 +271,6 @@ impl<'s> Mapper<'s> {
             slots: moved,
             window,
             origins: input.origins,
-        })
-    }
-
-    fn map_window(&mut self, extension: &Extension) -> Result<Relation> {
-        let node: &dyn UserDefinedLogicalNode = extension.node.as_ref();
-        let assign: &WindowAssign = node
-            .as_any()
-            .downcast_ref()
-            .ok_or_else(|| internal_datafusion_err!("a foreign node"))?;
-        let input = self.map(&assign.input)?;
-        let span = span_of(&assign.time);
-        let RelationKind::Stream { event_time, .. } = &self.nodes[input.node.0].kind else {
-            let message = "tumble(..) and rolling(..) are over streams; this is a table: its rows change and have no order in time";
-            return Err(refuse(message, span));
-        };
-        if input.window.is_some() {
-            return Err(refuse(
-                "a window over a window: aggregate the inner one first",
-                span,
-            ));
-        }
-        let time = input.column_of(&assign.time);
-        let Some(time) = time.filter(|time| Some(*time) == *event_time) else {
-            let message = "the event time column must come through unchanged from its source";
-            return Err(refuse(message, span));
-        };
-        let schema = &assign.schema;
-        let mut slots = Vec::new();
-        for (qualifier, field) in schema.iter() {
-            let position = assign
-                .input
-                .schema()
-                .index_of_column_by_name(qualifier, field.name());
-            slots.push(match (field.name().as_str(), assign.kind) {
-                ("window_start", WindowKind::Tumble { .. }) => Slot::WindowStart,
-                ("window_end", WindowKind::Tumble { .. }) => Slot::WindowEnd,
-                (name, _) => {
-                    input.slots[position
-                        .ok_or_else(|| internal_datafusion_err!("no column {name} in the input"))?]
-                }
-            });
-        }
-        Ok(Relation {
-            schema: Arc::clone(schema),
-            slots,
-            window: Some(Window {
-                kind: assign.kind,
-                time,
-            }),
-            ..input
-        })
-    }
-
-    fn map_union(&mut self, union: &Union, plan: &LogicalPlan) -> Result<Relation> {
-        let mut inputs = Vec::new();
-        let mut origins = Vec::new();
-        let mut kinds = Vec::new();
-        let mut schema: Option<SchemaRef> = None;
-        for input in &union.inputs {
-            let mut relation = self.map(input)?;
-            if relation.window.is_some() {
-                return Err(refuse(
-                    "UNION ALL of window rows: aggregate them first",
-                    None,
-                ));
-            }
-            if !matches!(
-                self.nodes[relation.node.0].kind,
-                RelationKind::Stream { .. }
-            ) {
-                let message = "UNION ALL is for streams: rows of different tables can have the same key. Join or aggregate instead";
-                return Err(refuse(message, None));
-            }
-            relation.schema = Arc::clone(plan.schema());
-            let columns = Columns::all_of(&relation, &self.schema(relation.node))?;
-            let node = self.project_if_needed(relation.node, columns);
-            let own = self.schema(node);
-            if schema.as_ref().is_some_and(|first| *first != own) {
-                return Err(internal_datafusion_err!(
-                    "the sides of a union differ: {own}"
-                ));
-            }
-            schema = Some(own);
-            kinds.push(self.nodes[node.0].kind.clone());
-            inputs.push(node);
-            origins.append(&mut relation.origins);
-        }
-        let schema = schema.ok_or_else(|| internal_datafusion_err!("an empty union"))?;
-        let kind = union_kind(&kinds)?;
-        let slots = (0..schema.fields().len()).map(Slot::Column).collect();
-        let node = self.push("union", Op::Union { inputs }, schema, kind, None);
-        Ok(Relation {
-            node,
-            schema: Arc::clone(plan.schema()),
-            slots,
-            window: None,
-            origins,
         })
     }
 
@@ -528,34 +367,6 @@ impl<'s> Mapper<'s> {
 /// Whether an operator makes batches of its own schema, instead of passing its input's on.
 fn makes_rows(op: &Op) -> bool {
     !matches!(op, Op::Source { .. } | Op::Filter { .. } | Op::Union { .. })
-}
-
-fn union_kind(kinds: &[RelationKind]) -> Result<RelationKind> {
-    let mut times = Vec::new();
-    let mut all_positioned = Vec::new();
-    for kind in kinds {
-        if let RelationKind::Stream {
-            event_time,
-            positioned,
-            ..
-        } = kind
-        {
-            times.push(*event_time);
-            all_positioned.push(*positioned);
-        }
-    }
-    let same = |values: &[bool]| values.windows(2).all(|pair| pair[0] == pair[1]);
-    if !same(&all_positioned) {
-        let message =
-            "not supported yet: UNION ALL of a source's rows with the rows of closed windows";
-        return Err(refuse(message, None));
-    }
-    let event_time = times.first().copied().flatten();
-    Ok(RelationKind::Stream {
-        event_time: event_time.filter(|_| times.windows(2).all(|pair| pair[0] == pair[1])),
-        key: None,
-        positioned: all_positioned.first().copied().unwrap_or(false),
-    })
 }
 
 /// The names of a view's columns are what sinks write: each once, none of the reserved ones.
