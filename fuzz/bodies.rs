@@ -123,7 +123,9 @@ pub fn manifest(bytes: &[u8]) {
     let document = sealed::seal(&json).unwrap_or_default();
     let _ = sealed::unseal::<Head>(&document);
     if let Ok(manifest) = Manifest::from_bytes(&document) {
-        let again = manifest.to_bytes().and_then(|bytes| Manifest::from_bytes(&bytes));
+        let again = manifest
+            .to_bytes()
+            .and_then(|bytes| Manifest::from_bytes(&bytes));
         assert_eq!(again.ok(), Some(manifest), "it is read as it was written");
     }
 }

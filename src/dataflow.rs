@@ -156,7 +156,10 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
 /// How many states by key a worker holds.
 #[must_use]
 pub fn keyed_states(plan: &Plan) -> usize {
-    let names = plan.nodes.iter().map(|node| node_state::state_name(plan, node));
+    let names = plan
+        .nodes
+        .iter()
+        .map(|node| node_state::state_name(plan, node));
     names.flatten().count()
 }
 

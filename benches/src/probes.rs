@@ -113,7 +113,9 @@ impl Probes {
         let from_append = |probe: &Probe| {
             let from_send = from_send(probe)?;
             let wall_ms = probe.visible?.wall_ms;
-            let told = probe.appended_ms.map(|appended_ms| wall_ms - appended_ms as f64);
+            let told = probe
+                .appended_ms
+                .map(|appended_ms| wall_ms - appended_ms as f64);
             Some(told.map_or(from_send, |told| told.min(from_send)))
         };
         ProbeReport {

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::document::TOP_LEVEL_KEYS;
 pub use self::document::{
-    AppendSinkSpec, CheckpointSpec, DeadLetterLimit, DeadLetterSpec, DetailedView, EpochSpec, EventTimeSpec, Format, JobFile,
-    LimitsSpec, Ordered, SinkSpec, SourceSpec, StartAfter, StateSpec, ViewSpec,
+    AppendSinkSpec, CheckpointSpec, DeadLetterLimit, DeadLetterSpec, DetailedView, EpochSpec,
+    EventTimeSpec, Format, JobFile, LimitsSpec, Ordered, SinkSpec, SourceSpec, StartAfter,
+    StateSpec, ViewSpec,
 };
 
 /// Settings passed through to a Kafka client (librdkafka's property names), such as `security.protocol`.
@@ -186,11 +187,7 @@ pub struct RedisTlsConfig {
 impl RedisTlsConfig {
     /// The files that are named, each with its key in the job file.
     pub fn files(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let files = [
-            ("ca", &self.ca),
-            ("cert", &self.cert),
-            ("key", &self.key),
-        ];
+        let files = [("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)];
         files
             .into_iter()
             .filter_map(|(key, file)| Some((key, file.as_deref()?)))

@@ -66,7 +66,8 @@ impl Share {
         let number = text.strip_suffix('%')?.trim_end();
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit());
-        if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > SHARE_DIGITS {
+        if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > SHARE_DIGITS
+        {
             return None;
         }
         let millionths: u32 = format!("{whole}{fraction:0<SHARE_DIGITS$}").parse().ok()?;
@@ -192,16 +193,34 @@ mod tests {
 
     #[test]
     fn shares_are_read_and_shown_in_per_cent() {
-        for (text, millionths) in [("5%", 50_000), ("0.1 %", 1_000), ("100%", 1_000_000), ("12.3456%", 123_456)] {
+        for (text, millionths) in [
+            ("5%", 50_000),
+            ("0.1 %", 1_000),
+            ("100%", 1_000_000),
+            ("12.3456%", 123_456),
+        ] {
             let share = Share::parse(text).unwrap();
             assert_eq!(share, Share { millionths });
             assert_eq!(share.to_string(), text.replace(' ', ""));
         }
-        for text in ["", "%", "5", "-5%", "100.1%", "1.23456%", "five%", ".5%", "9999999999%"] {
+        for text in [
+            "",
+            "%",
+            "5",
+            "-5%",
+            "100.1%",
+            "1.23456%",
+            "five%",
+            ".5%",
+            "9999999999%",
+        ] {
             assert_eq!(Share::parse(text), None, "{text}");
         }
         let share = Share::parse("5%").unwrap();
-        assert_eq!((share.of(1_000), share.of(19), share.of(u64::MAX)), (50, 0, u64::MAX / 20));
+        assert_eq!(
+            (share.of(1_000), share.of(19), share.of(u64::MAX)),
+            (50, 0, u64::MAX / 20)
+        );
     }
 
     #[test]

@@ -118,7 +118,10 @@ impl<R: Read> FrameReader<R> {
     ///
     /// # Errors
     /// If nothing more can be read, and why.
-    #[expect(clippy::should_implement_trait, reason = "it waits, and its errors are the end")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it waits, and its errors are the end"
+    )]
     pub fn next(&mut self) -> Result<Frame, Loss> {
         let mut header = [0; HEADER_BYTES];
         self.fill(&mut header)?;

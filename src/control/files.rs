@@ -103,7 +103,12 @@ impl AllowedFiles {
         if let Some(path) = compiled.job.checkpoint.store.strip_prefix("file://") {
             check("checkpoint.store", path);
         }
-        if let Some(folder) = compiled.job.state.as_ref().and_then(|state| state.directory.as_deref()) {
+        if let Some(folder) = compiled
+            .job
+            .state
+            .as_ref()
+            .and_then(|state| state.directory.as_deref())
+        {
             check("state.directory", folder);
         }
         for (owner, properties) in kafka_properties(compiled) {

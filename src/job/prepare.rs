@@ -257,10 +257,7 @@ fn agree(
 }
 
 /// The topics that the checkpoint was made from. What is read again may have another one.
-fn topics(
-    restored: Option<&Restored>,
-    reread: &BTreeSet<String>,
-) -> Result<Arc<Topics>, RunError> {
+fn topics(restored: Option<&Restored>, reread: &BTreeSet<String>) -> Result<Arc<Topics>, RunError> {
     let topics = match restored {
         Some(restored) => Topics::of(&restored.manifest.extra).map_err(RunError::of)?,
         None => Topics::default(),

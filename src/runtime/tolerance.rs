@@ -274,10 +274,14 @@ mod tests {
     fn many_different_reasons_take_no_more_room() {
         let mut window = Window::default();
         for at in 0..1_000 {
-            let _ = window.add(1_000, &letters(1, &format!("reason {at}")), DeadLetterLimit {
-                window_records: u64::MAX,
-                ..limit()
-            });
+            let _ = window.add(
+                1_000,
+                &letters(1, &format!("reason {at}")),
+                DeadLetterLimit {
+                    window_records: u64::MAX,
+                    ..limit()
+                },
+            );
         }
         assert_eq!((window.reasons.len(), window.letters), (REASONS_MAX, 1_000));
     }

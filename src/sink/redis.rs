@@ -186,10 +186,17 @@ impl RedisWriter {
                 row,
                 format!("the Redis key {key:?} holds a {found}, not a hash"),
             )),
-            Reply::Fenced(stored) => return Err(verdict::fenced(self.server.place(), key, &stored)),
+            Reply::Fenced(stored) => {
+                return Err(verdict::fenced(self.server.place(), key, &stored));
+            }
             Reply::Foreign(owner) => {
                 let owner = Some(owner.as_str()).filter(|owner| !owner.is_empty());
-                return Err(verdict::foreign(self.server.place(), key, owner, &self.context.job));
+                return Err(verdict::foreign(
+                    self.server.place(),
+                    key,
+                    owner,
+                    &self.context.job,
+                ));
             }
             Reply::Error { code, detail } => {
                 // After READONLY the address may belong to another server by now: look it up again.

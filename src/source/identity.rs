@@ -40,8 +40,9 @@ impl Topics {
         let Some(topics) = extra.get(TOPICS) else {
             return Ok(Self::default());
         };
-        let topics = BTreeMap::<String, Topic>::deserialize(topics)
-            .map_err(|error| format!("the checkpoint's list of topics is not understood: {error}"))?;
+        let topics = BTreeMap::<String, Topic>::deserialize(topics).map_err(|error| {
+            format!("the checkpoint's list of topics is not understood: {error}")
+        })?;
         Ok(Self(Mutex::new(topics)))
     }
 
@@ -97,7 +98,10 @@ mod tests {
         assert_eq!(topics.meet("events", &topic("t", "1")), Meeting::Same);
         topics.note("events", topic("t", "1"));
         assert_eq!(topics.meet("events", &topic("t", "1")), Meeting::Same);
-        assert_eq!(topics.meet("events", &topic("t", "2")), Meeting::Another("1".to_owned()));
+        assert_eq!(
+            topics.meet("events", &topic("t", "2")),
+            Meeting::Another("1".to_owned())
+        );
         assert_eq!(topics.meet("events", &topic("u", "2")), Meeting::Same);
         assert_eq!(topics.meet("clicks", &topic("t", "2")), Meeting::Same);
         topics.forget("events");
@@ -113,7 +117,10 @@ mod tests {
         topics.note("events", topic("t", "1"));
         topics.keep(&mut extra);
         let again = Topics::of(&extra).unwrap();
-        assert_eq!(again.meet("events", &topic("t", "2")), Meeting::Another("1".to_owned()));
+        assert_eq!(
+            again.meet("events", &topic("t", "2")),
+            Meeting::Another("1".to_owned())
+        );
         extra.insert(TOPICS.to_owned(), "odd".into());
         assert!(Topics::of(&extra).is_err());
     }

@@ -22,7 +22,8 @@ use crate::{
     shop::LIMIT,
 };
 
-const WINDOWS: &str = "SELECT user_id, window_start, count(*) AS events FROM tumble(events, INTERVAL '1 minute')
+const WINDOWS: &str =
+    "SELECT user_id, window_start, count(*) AS events FROM tumble(events, INTERVAL '1 minute')
     GROUP BY user_id, window_start, window_end";
 
 /// Records before the bad ones, the bad ones, and those that follow: many batches.
@@ -113,7 +114,10 @@ fn too_much_bad_input_stops_the_job_and_every_start_goes_on_behind_it() {
     }
     assert!(stops > 0, "nothing was too much");
     for kind in ["out", "dead"] {
-        let (found, expected) = (sorted(folder, "strict", kind), sorted(folder, "patient", kind));
+        let (found, expected) = (
+            sorted(folder, "strict", kind),
+            sorted(folder, "patient", kind),
+        );
         assert_eq!(found.len(), expected.len(), "{kind}");
         assert!(found == expected, "{kind} differs");
     }
@@ -126,13 +130,17 @@ fn rows_that_an_expression_fails_on_are_judged_by_view() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     let input = folder.join("events.jsonl");
-    let event = |at: i64| json!({ "user_id": "u", "ts": 1_767_225_600_000_i64 + at, "quantity": at % 5 });
+    let event =
+        |at: i64| json!({ "user_id": "u", "ts": 1_767_225_600_000_i64 + at, "quantity": at % 5 });
     let text: Vec<_> = (0..1_000).map(|at| event(at).to_string()).collect();
     fs::write(&input, text.join("\n") + "\n").unwrap();
     let shares = |stop_above: &str| {
         JobFile::new("shares")
             .source("events", events(from_files(&input), "5s"))
-            .view("shares", "SELECT user_id, ts, 100 / quantity AS share FROM events")
+            .view(
+                "shares",
+                "SELECT user_id, ts, 100 / quantity AS share FROM events",
+            )
             .sink("out", json!({ "from": "shares", "blackhole": {} }))
             .key("dead_letter", json!({ "stop_above": stop_above }))
             .checkpoints("50ms", &folder.join(format!("checkpoints-{stop_above}")))
@@ -168,7 +176,11 @@ impl Refusing {
         let mut connection = server.redis().connection();
         for at in (0..200).step_by(4) {
             let key = format!("count:u{at}");
-            redis::cmd("SET").arg(key).arg("in the way").exec(&mut connection).unwrap();
+            redis::cmd("SET")
+                .arg(key)
+                .arg("in the way")
+                .exec(&mut connection)
+                .unwrap();
         }
         Some(Self {
             folder,
@@ -200,7 +212,12 @@ impl Refusing {
         assert_eq!(letters.len(), REFUSED);
         for letter in letters {
             assert_eq!(letter["origin"], "sink hot");
-            assert!(letter["reason"].as_str().unwrap().contains("holds a string"));
+            assert!(
+                letter["reason"]
+                    .as_str()
+                    .unwrap()
+                    .contains("holds a string")
+            );
         }
     }
 }

@@ -77,7 +77,10 @@ impl Secured {
     fn counts(&self, prefix: &str) -> BTreeMap<String, String> {
         let hashes = self.server.redis().hashes(prefix).into_iter();
         let count = |(key, mut hash): (String, BTreeMap<String, String>)| {
-            (key[prefix.len()..].to_owned(), hash.remove("events").unwrap())
+            (
+                key[prefix.len()..].to_owned(),
+                hash.remove("events").unwrap(),
+            )
         };
         hashes.map(count).collect()
     }
@@ -182,7 +185,10 @@ fn certificates_that_were_renewed_are_taken_at_the_next_connection() {
     secured.server.redis().delete("renewed:");
     eventually(LIMIT, "the refusal in the log", || {
         assert!(process.is_running(), "{}", process.stderr());
-        process.stderr().contains("of no authority in tls.ca").then_some(())
+        process
+            .stderr()
+            .contains("of no authority in tls.ca")
+            .then_some(())
     });
     fs::write(&ca, new).unwrap();
     secured.client();
@@ -203,7 +209,11 @@ fn what_is_wrong_with_a_certificate_is_told_and_ends_the_start() {
     let other = Authority::new(folder, "other");
     let (cert, key) = secured.client();
     let ca = secured.authority.ca();
-    let plain_port = secured.server.redis().url().replace("redis://", "rediss://");
+    let plain_port = secured
+        .server
+        .redis()
+        .url()
+        .replace("redis://", "rediss://");
     let by_name = secured.url().replace(HOST, "localhost");
     let good = secured.tls();
     let with = |name: &str, value: &Path| {
@@ -215,13 +225,25 @@ fn what_is_wrong_with_a_certificate_is_told_and_ends_the_start() {
     let url = &secured.url();
     for (url, tls, says) in [
         (url, with("ca", &other.ca()), "of no authority in tls.ca"),
-        (url, json!({ "ca": ca }), "the server wants to see a certificate"),
+        (
+            url,
+            json!({ "ca": ca }),
+            "the server wants to see a certificate",
+        ),
         (url, json!({}), "of no authority that this system knows"),
         (&by_name, good.clone(), "not for the host localhost"),
         (&plain_port, good.clone(), "does not speak TLS at this port"),
-        (url, with("ca", Path::new("/no/ca.pem")), "tls.ca /no/ca.pem cannot be used"),
+        (
+            url,
+            with("ca", Path::new("/no/ca.pem")),
+            "tls.ca /no/ca.pem cannot be used",
+        ),
         (url, with("ca", &key), "holds no certificate"),
-        (url, with("key", &strange_key), "is not the key of the certificate"),
+        (
+            url,
+            with("key", &strange_key),
+            "is not the key of the certificate",
+        ),
         (url, with("key", &cert), "tls.key"),
     ] {
         let sink = json!({ "url": url, "key": "wrong:{user_id}", "tls": tls });
@@ -235,7 +257,10 @@ fn what_is_wrong_with_a_certificate_is_told_and_ends_the_start() {
         let code = process.wait(LIMIT).code();
         let log = process.stderr();
         assert_eq!(code, Some(1), "{log}");
-        assert!(log.contains("sink hot") && log.contains(says), "not {says}:\n{log}");
+        assert!(
+            log.contains("sink hot") && log.contains(says),
+            "not {says}:\n{log}"
+        );
         assert!(!log.contains("panicked"), "{log}");
     }
     assert!(secured.counts("wrong:").is_empty());
@@ -251,8 +276,14 @@ fn a_url_without_tls_at_a_port_with_it_says_so() {
     let sink = json!({ "url": url, "key": "mute:{user_id}" });
     let mut process = run(&job(folder, "mute", sink), folder, &[]);
     eventually(LIMIT, "the hint", || {
-        process.stderr().contains("the url begins with rediss://").then_some(())
+        process
+            .stderr()
+            .contains("the url begins with rediss://")
+            .then_some(())
     });
     thread::sleep(Duration::from_millis(200));
-    assert!(process.is_running(), "a server that drops connections is waited for");
+    assert!(
+        process.is_running(),
+        "a server that drops connections is waited for"
+    );
 }

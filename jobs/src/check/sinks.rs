@@ -6,8 +6,8 @@ use super::{exactly_one, is_placeholder, not_empty, suggest, ttl};
 use crate::{
     diagnostics::{Fault, Report},
     job::{
-        AppendSinkSpec, DeadLetterLimit, DeadLetterSpec, Delivery, DynamodbSinkConfig, KafkaSinkConfig, RedisSinkConfig, SinkConfig,
-        SinkSpec,
+        AppendSinkSpec, DeadLetterLimit, DeadLetterSpec, Delivery, DynamodbSinkConfig,
+        KafkaSinkConfig, RedisSinkConfig, SinkConfig, SinkSpec,
     },
     plan::{NodeId, RelationKind},
     tree::{Tree, read},
@@ -154,15 +154,19 @@ fn check_redis_tls(redis: &RedisSinkConfig, tree: &Tree) -> Result<(), Fault> {
     if redis.url.ends_with("#insecure") {
         let position = tree.position_of(&["redis", "url"]);
         let message = "`#insecure` is not supported: the server's certificate is always verified";
-        return Err(Fault::new(position, message).help("name the authority of its certificate in `tls: { ca: FILE }`"));
+        return Err(Fault::new(position, message)
+            .help("name the authority of its certificate in `tls: { ca: FILE }`"));
     }
     let Some(tls) = &redis.tls else {
         return Ok(());
     };
     if redis.url.starts_with("redis://") {
         let position = tree.position_of(&["redis", "tls"]);
-        let message = "`tls` names certificates, but a URL that begins with redis:// is without TLS";
-        return Err(Fault::new(position, message).help("write rediss://host:6380, or leave `tls` out"));
+        let message =
+            "`tls` names certificates, but a URL that begins with redis:// is without TLS";
+        return Err(
+            Fault::new(position, message).help("write rediss://host:6380, or leave `tls` out")
+        );
     }
     for (key, file) in tls.files() {
         not_empty(file, "the path", tree, &["redis", "tls", key])?;

@@ -4,7 +4,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     diagnostics::{Fault, Report},
-    job::{CheckpointSpec, DeadLetterLimit, Delivery, EpochSpec, LimitsSpec, StartAfter, StateSpec},
+    job::{
+        CheckpointSpec, DeadLetterLimit, Delivery, EpochSpec, LimitsSpec, StartAfter, StateSpec,
+    },
     tree::{Tree, read},
 };
 

@@ -3,11 +3,7 @@
 use std::{error::Error, fs, io, path::Path, sync::Arc, time::Duration};
 
 use redis::{Client, ClientTlsConfig, Connection, RedisError, TlsCertificates};
-use rustls::{
-    AlertDescription, CertificateError,
-    crypto::ring,
-    sign::CertifiedKey,
-};
+use rustls::{AlertDescription, CertificateError, crypto::ring, sign::CertifiedKey};
 use tidewright_jobs::job::{RedisSinkConfig, RedisTlsConfig};
 
 use super::reply;

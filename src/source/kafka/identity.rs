@@ -47,10 +47,7 @@ struct Owned<T> {
 }
 
 impl<T> Owned<T> {
-    fn new(
-        value: *mut T,
-        destroy: unsafe extern "C" fn(*mut T),
-    ) -> Result<Self, RDKafkaErrorCode> {
+    fn new(value: *mut T, destroy: unsafe extern "C" fn(*mut T)) -> Result<Self, RDKafkaErrorCode> {
         let value = NonNull::new(value).ok_or(RDKafkaErrorCode::Fail)?;
         Ok(Self { value, destroy })
     }
@@ -98,7 +95,8 @@ fn ask(consumer: &Consumer, topic: &str) -> Result<Option<String>, RDKafkaErrorC
         // The request times out by itself and then answers so: a little more patience sees that.
         let patience = milliseconds(REQUEST_TIMEOUT + Duration::from_secs(1));
         let event = rd_kafka_queue_poll(queue.value.as_ptr(), patience);
-        Owned::new(event, rd_kafka_event_destroy).map_err(|_| RDKafkaErrorCode::OperationTimedOut)?
+        Owned::new(event, rd_kafka_event_destroy)
+            .map_err(|_| RDKafkaErrorCode::OperationTimedOut)?
     };
     // SAFETY: the event is alive until the end of this function.
     unsafe { read(event.value.as_ptr()) }

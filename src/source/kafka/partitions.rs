@@ -107,10 +107,15 @@ impl Partitions {
         let topics = &self.context.topics;
         if let Meeting::Another(known) = topics.meet(&self.source, &topic) {
             if !self.context.moved {
-                return Err(self.recreated(&format!("since the checkpoint (id {known})"), &topic.id));
+                return Err(
+                    self.recreated(&format!("since the checkpoint (id {known})"), &topic.id)
+                );
             }
             // Whoever runs the job has said where to begin: with this topic, for its offsets cannot be the other's.
-            tracing::warn!(topic = topic.name, "another topic than the checkpoint's is read, from the position that was given");
+            tracing::warn!(
+                topic = topic.name,
+                "another topic than the checkpoint's is read, from the position that was given"
+            );
             self.is_another = true;
         }
         topics.note(&self.source, topic);

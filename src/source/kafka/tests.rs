@@ -17,7 +17,9 @@ use tidewright_operators::batch;
 
 use super::*;
 use crate::source::{
-    ALIGN_MS, SplitStart, identity::Topics, open,
+    ALIGN_MS, SplitStart,
+    identity::Topics,
+    open,
     testing::{BOUND_MS, Read, context, stream, table},
 };
 
@@ -656,13 +658,23 @@ fn a_topic_that_was_made_anew_stops_a_restored_job_with_the_choices() {
         topics: Topics::of(&kept).unwrap().into(),
         ..context(Some(read.starts()))
     };
-    assert!(open(&cluster.stream(), &restored()).is_ok(), "it is the same one");
+    assert!(
+        open(&cluster.stream(), &restored()).is_ok(),
+        "it is the same one"
+    );
 
     cluster.make_anew();
     // Its offsets alone tell nothing: it holds more records than have been read.
     cluster.produce_events(&[(0, 11), (0, 12), (0, 13)]);
-    let error = open(&cluster.stream(), &restored()).err().unwrap().to_string();
-    for part in ["created anew", "--from-earliest --from-sources", "--restore none"] {
+    let error = open(&cluster.stream(), &restored())
+        .err()
+        .unwrap()
+        .to_string();
+    for part in [
+        "created anew",
+        "--from-earliest --from-sources",
+        "--restore none",
+    ] {
         assert!(error.contains(part), "{error}");
     }
     let said_where = OpenContext {
@@ -673,7 +685,11 @@ fn a_topic_that_was_made_anew_stops_a_restored_job_with_the_choices() {
     let mut reader = cluster.open(&said_where);
     let mut read = Read::default();
     read.until_finished(&mut *reader);
-    assert_eq!(places(&read), [0, 1, 2], "from its beginning, behind the old offset");
+    assert_eq!(
+        places(&read),
+        [0, 1, 2],
+        "from its beginning, behind the old offset"
+    );
 }
 
 #[test]
@@ -711,7 +727,14 @@ fn the_topic_of_a_source_is_noted() {
         let mut kept = BTreeMap::new();
         context.topics.keep(&mut kept);
         let topics = serde_json::Value::from_iter(kept);
-        assert_eq!(topics["topics"]["events"]["name"], *cluster.topic, "{topics}");
-        assert!(topics["topics"]["events"]["id"].as_str().is_some_and(|id| id.len() == 22));
+        assert_eq!(
+            topics["topics"]["events"]["name"], *cluster.topic,
+            "{topics}"
+        );
+        assert!(
+            topics["topics"]["events"]["id"]
+                .as_str()
+                .is_some_and(|id| id.len() == 22)
+        );
     });
 }

@@ -60,7 +60,10 @@ pub(super) fn partition_count(
 }
 
 /// What the brokers tell the topic by; `None` if they have nothing of the kind.
-pub(super) fn id(consumer: &Consumer, config: &KafkaSourceConfig) -> Result<Option<String>, String> {
+pub(super) fn id(
+    consumer: &Consumer,
+    config: &KafkaSourceConfig,
+) -> Result<Option<String>, String> {
     super::identity::topic_id(consumer, &config.topic)
 }
 

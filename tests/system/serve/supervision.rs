@@ -185,7 +185,9 @@ fn a_job_that_gave_up_on_its_input_waits_for_people() {
     let mut server = Server::start(&[], &[]);
     let spoilt = |name: &str| {
         let file = counting(name, None).replace("rate: 500", "rate: 500, malformed: 0.5");
-        submission(&format!("{file}dead_letter: {{ stop_above: 5%, window_records: 100 }}\n"))
+        submission(&format!(
+            "{file}dead_letter: {{ stop_above: 5%, window_records: 100 }}\n"
+        ))
     };
     let given_up = |server: &Server, name: &str| {
         let job = server.await_state(name, "failed");
