@@ -99,6 +99,7 @@ const EXIT_CODES: &str = "Exit codes:
   7  what was waited for won't happen: the job failed
   8  the server wants another token
   9  the job stopped because too much of its input could not be processed
+  10  a worker of the job hung
   101  a defect of Tidewright";
 
 /// Runs the command that the arguments name.
