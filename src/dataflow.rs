@@ -47,6 +47,7 @@ pub use self::ownership::owned;
 pub use self::resync::check as check_resync;
 pub use self::sinks::{is_keyed, state_name as outbox_name};
 pub use self::stored::stored_rows;
+use crate::runtime::activity::Stages;
 use crate::runtime::clock::JobClock;
 use crate::runtime::clock_operator;
 use crate::runtime::commit::{self, CommitSettings};
@@ -56,6 +57,7 @@ use crate::runtime::local::Local;
 use crate::runtime::persist::{self, PersistSettings};
 use crate::runtime::source_operator;
 use crate::runtime::stateful::Section;
+use crate::runtime::stats::Stats;
 
 /// What a worker can watch of the dataflow that it runs.
 pub struct Probes {
@@ -77,6 +79,7 @@ struct Building<'scope, 'job> {
     sections: Vec<StreamVec<'scope, u64, Section>>,
     dead_letters: Vec<StreamVec<'scope, u64, RoutedBatch>>,
     late: Vec<StreamVec<'scope, u64, RoutedBatch>>,
+    stages: Stages,
 }
 
 /// Builds the job's dataflow on this worker and starts its readers and sinks.
@@ -84,7 +87,9 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
     let computed = ProbeHandle::new();
     let published = ProbeHandle::new();
     let local = Local::default();
+    let stages = Stages::watch(worker, context.stats.clone());
     let delivered = worker.dataflow::<u64, _, _>(|scope| {
+        stages.skip(&scope);
         let local = local.clone();
         // What is sent again wants a checkpoint, even if no record comes.
         local.changed.set(context.begins_from_state());
@@ -97,6 +102,7 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
             computed.clone(),
             context.stats.clone(),
         );
+        stages.built(&scope, source_operator::SOURCE);
         for reader in &readers {
             reader.wake(scope.worker().sync_activator_for(source.address.clone()));
         }
@@ -113,7 +119,9 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
             aligned,
             context.replay(),
             context.place,
+            known(context, scope.index()),
         );
+        stages.built(&scope, "clock");
         let mut building = Building {
             scope,
             context,
@@ -121,9 +129,11 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
             sections: Vec::new(),
             dead_letters: vec![source.dead_letters],
             late: Vec::new(),
+            stages,
         };
         let relations = nodes::build(&mut building, source.rows);
         let outgoing = sinks::outboxes(&mut building, &relations);
+        let stages = building.stages;
         let sections = scope.concatenate(building.sections).probe_with(&computed);
         let settings = PersistSettings {
             job: context.plan.name.clone(),
@@ -145,7 +155,8 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
         });
         let durable = durable.probe_with(&published);
         sources::commit_offsets(scope, context, readers, durable.clone(), ticks);
-        sinks::deliver(scope, context, outgoing, durable, &local)
+        stages.built(&scope, "checkpoint");
+        sinks::deliver(scope, context, outgoing, durable, &local, &stages)
     });
     Probes {
         computed,
@@ -153,6 +164,11 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
         delivered,
         local,
     }
+}
+
+/// Where the clock writes what it knows: on one worker of each process.
+fn known(context: &JobContext, worker: usize) -> Option<Arc<Stats>> {
+    (worker == context.place.first_worker()).then(|| context.stats.clone())
 }
 
 /// How many states by key a worker holds.

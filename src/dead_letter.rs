@@ -8,6 +8,40 @@ use arrow::{
     record_batch::RecordBatch,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
+
+/// Why something became a dead letter, as it is counted; its reason tells the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The record cannot be decoded.
+    Decode,
+    /// Its event time is missing, or cannot be meant.
+    EventTime,
+    /// It is in another partition than its key's.
+    Partition,
+    /// An expression fails on the row.
+    Expression,
+    /// A store refuses the row for good.
+    Refused,
+    /// It came too late: such letters are counted as late rows.
+    Late,
+}
+
+impl Cause {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::EventTime => "event_time",
+            Self::Partition => "partition",
+            Self::Expression => "expression",
+            Self::Refused => "refused",
+            Self::Late => "late",
+        }
+    }
+}
 
 /// One record or row that could not be processed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +50,8 @@ pub struct DeadLetter {
     pub relation: Arc<str>,
     /// The record's place, such as `topic events, partition 3, offset 17`; empty for rows of views.
     pub origin: String,
+    /// Why, for counting.
+    pub cause: Cause,
     /// Why, for people: names the field or expression.
     pub reason: String,
     /// The original bytes of the record; for rows of views the row as JSON.
@@ -108,13 +144,14 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 mod tests {
     use arrow::array::{Array, AsArray};
 
-    use super::{DeadLetter, batch};
+    use super::{Cause, DeadLetter, batch};
 
     #[test]
     fn payloads_keep_their_bytes_as_text_or_base64() {
         let letter = |payload: &[u8]| DeadLetter {
             relation: "events".into(),
             origin: "partition 3, offset 17".to_owned(),
+            cause: Cause::Decode,
             reason: "not JSON".to_owned(),
             payload: payload.to_vec(),
         };
@@ -133,6 +170,7 @@ mod tests {
         let letter = DeadLetter {
             relation: "events".into(),
             origin: String::new(),
+            cause: Cause::Decode,
             reason: "too large".to_owned(),
             payload: format!("x{}", "é".repeat(100_000)).into_bytes(),
         };

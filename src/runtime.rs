@@ -1,5 +1,6 @@
 //! The epoch machine: control records and clock, checkpoints, outboxes and deliveries.
 
+pub mod activity;
 pub mod append_outbox;
 pub mod clock;
 pub mod clock_operator;

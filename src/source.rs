@@ -5,6 +5,7 @@
 
 mod assemble;
 pub mod datagen;
+mod ends;
 pub mod files;
 pub mod identity;
 pub mod kafka;
@@ -24,6 +25,7 @@ use arrow::record_batch::RecordBatch;
 
 pub use self::{
     assemble::batch_schema,
+    ends::{End, SplitEnds},
     open::{ALIGN_MS, OpenContext, open, owner_of_split, splits},
 };
 use crate::dead_letter::DeadLetter;
@@ -47,6 +49,8 @@ pub struct SplitProgress {
     pub finished: bool,
     /// Records between the position and the end, where known.
     pub lag: Option<i64>,
+    /// The timestamp of the last record in its log, in milliseconds since 1970; `None` before the first, or without any.
+    pub timestamp: Option<i64>,
 }
 
 /// Where to begin with a split: from a checkpoint.

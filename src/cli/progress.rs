@@ -153,8 +153,8 @@ fn render(stats: &Stats, last: &mut Last, hint: Option<&str>, in_place: bool) ->
         "set aside",
         format!(
             "{} late, {} dead letters",
-            stats.late.get(),
-            stats.dead_lettered.get()
+            stats.late_rows(),
+            stats.dead_letters.all()
         ),
     );
     if let Some(hint) = hint {

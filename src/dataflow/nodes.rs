@@ -22,6 +22,7 @@ use super::specs::{self, made};
 use super::stateless::{self, Stage};
 use super::tap::Watched;
 use crate::runtime::clock;
+use crate::runtime::context::JobContext;
 use crate::runtime::failure::fail;
 use crate::runtime::stateful::{Input, Stateful, stateful};
 use crate::runtime::stats::Counter;
@@ -62,6 +63,7 @@ pub fn build<'scope>(
             replay,
         }
         .build(&sources);
+        building.stages.built(&building.scope, &node.name);
         relations.push(relation);
     }
     let views = context.plan.views.iter().map(|(name, node)| (name, *node));
@@ -73,6 +75,7 @@ pub fn build<'scope>(
         let counter = context.stats.view_rows.get(name).cloned();
         watch(watched, counter, &relations[node.0].live);
     }
+    building.stages.skip(&building.scope);
     relations
 }
 
@@ -314,7 +317,7 @@ impl<'scope> Builder<'_, 'scope, '_> {
             id,
             clock_node,
             snapshot_at: self.replay.then_some(context.start - 1),
-            late: context.stats.late.clone(),
+            late: late_counter(context, &self.node.name),
         };
         let streams = stateful(
             self.building.scope,
@@ -390,4 +393,10 @@ impl<'scope> Builder<'_, 'scope, '_> {
         let replay = self.replay.then(|| stateless::only_through(rows, restored));
         Relation { live, replay }
     }
+}
+
+/// Where the late rows of a node are counted: those of its view.
+fn late_counter(context: &JobContext, node: &str) -> Counter {
+    let view = context.stats.late.get(stateless::view_of(node));
+    view.cloned().unwrap_or_default()
 }

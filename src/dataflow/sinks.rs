@@ -24,6 +24,7 @@ use super::node_state;
 use super::nodes::{self, Relation, Target};
 use super::ownership::Owner;
 use super::replayed::from_state;
+use crate::runtime::activity::Stages;
 use crate::runtime::append_outbox::AppendOutbox;
 use crate::runtime::context::JobContext;
 use crate::runtime::deliver::{self, Deliver, Durable, Outgoing};
@@ -32,6 +33,7 @@ use crate::runtime::local::Local;
 use crate::runtime::outbox::KeyedOutbox;
 use crate::runtime::outbox_operator::{AppendOutboxOperator, KeyedOutboxOperator, append_schema};
 use crate::runtime::stateful::{self, Stateful};
+use crate::runtime::stats::Counter;
 use crate::sink::SinkContext;
 use crate::sink::driver::{Driver, DriverOptions};
 use crate::sink::open::open;
@@ -75,9 +77,16 @@ pub fn outboxes<'scope>(
         } else {
             append_outbox(building, sink, input)
         };
+        let name = &made.sink.name;
+        building.stages.built(&building.scope, &stage_name(name));
         outgoing.push(made);
     }
     outgoing
+}
+
+/// What a sink is called among operators.
+fn stage_name(sink: &str) -> String {
+    format!("sink/{sink}")
 }
 
 /// Whether a sink's store is written by key; all others only append.
@@ -172,6 +181,8 @@ fn keyed_outbox<'scope>(
         Epoch(context.start - 1),
         eager,
     )));
+    let rows = context.stats.outbox_rows[&sink.name].clone();
+    outbox.borrow_mut().count_rows_in(rows);
     let id = context.upgrade.id(&state_name(&sink.name));
     let operator = KeyedOutboxOperator::new(
         id.to_string(),
@@ -214,6 +225,8 @@ fn append_outbox<'scope>(
         bytes,
         Epoch(context.start - 1),
     )));
+    let rows = context.stats.outbox_rows[&sink.name].clone();
+    outbox.borrow_mut().count_rows_in(rows);
     let id = context.upgrade.id(&state_name(&sink.name));
     let operator = AppendOutboxOperator::new(
         id.to_string(),
@@ -262,7 +275,7 @@ fn wrap<'scope>(
         id,
         clock_node,
         snapshot_at: None,
-        late: building.context.stats.late.clone(),
+        late: Counter::default(),
     };
     let streams = stateful::stateful(
         building.scope,
@@ -293,6 +306,7 @@ pub fn deliver<'scope>(
     outgoing: Vec<OutgoingSink>,
     durable: Durable<'scope>,
     local: &Local,
+    stages: &Stages,
 ) -> Vec<(String, ProbeHandle<u64>)> {
     let mut probes = Vec::new();
     for OutgoingSink {
@@ -306,6 +320,9 @@ pub fn deliver<'scope>(
         let activator = Arc::new(Mutex::new(None::<SyncActivator>));
         let elsewhere = matches!(outgoing, Outgoing::Elsewhere);
         let driver = (!elsewhere).then(|| start(context, &sink, schema, key, activator.clone()));
+        if let Some(driver) = &driver {
+            context.stats.sinks.add(&sink.name, driver.status());
+        }
         let deliver = Deliver {
             outgoing,
             driver,
@@ -326,6 +343,7 @@ pub fn deliver<'scope>(
         });
         let probe = ProbeHandle::new();
         delivered.probe_with(&probe);
+        stages.built(&scope, &stage_name(&sink.name));
         probes.push((sink.name, probe));
     }
     probes

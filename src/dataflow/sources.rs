@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidewright_jobs::plan::SourceKind;
 use timely::dataflow::channels::pact::Pipeline;
@@ -20,7 +20,8 @@ use crate::runtime::deliver::Durable;
 use crate::runtime::failure::fail;
 use crate::runtime::pulse;
 use crate::runtime::source_operator::{SourcePort, SourceSettings};
-use crate::source::{OpenContext, ReaderRequest, SourceBatch, SplitReader};
+use crate::runtime::stats::{Counter, Waits};
+use crate::source::{OpenContext, ReaderRequest, SourceBatch, SplitEnds, SplitReader};
 
 /// Batches between a reader and its worker: enough to keep both busy.
 const BATCHES_WAITING_MAX: usize = 4;
@@ -53,6 +54,7 @@ pub fn open(
     let (mut ports, mut aligned, mut readers) = (Vec::new(), Vec::new(), Vec::new());
     for (source, plan) in context.plan.sources.iter().enumerate() {
         let _inside = pulse::inside(&format!("opening source {}", plan.name).into());
+        let ends = SplitEnds::default();
         let opened = crate::source::open(
             plan,
             &OpenContext {
@@ -64,6 +66,7 @@ pub fn open(
                 moved: context.moved_sources.contains(&plan.name),
                 topics: context.topics.clone(),
                 now_ms: context.started_ms,
+                ends: ends.clone(),
             },
         );
         let reader = opened.unwrap_or_else(|error| fail(&error.to_string()));
@@ -94,6 +97,7 @@ pub fn open(
             is_table,
             records: context.stats.events_in[&plan.name].clone(),
             judge: context.tolerance.judge(&format!("source {}", plan.name)),
+            ends,
             reader: requests.clone(),
         });
         if !is_table {
@@ -117,6 +121,7 @@ fn start(
     batches: SyncSender<SourceBatch>,
     activator: Arc<Mutex<Option<SyncActivator>>>,
 ) {
+    let mut times = ReaderTimes::new(context, name, worker);
     let spawned = thread::Builder::new()
         .name(format!("source-{name}-{worker}"))
         .spawn(move || {
@@ -131,9 +136,11 @@ fn start(
                 match reader.poll(POLL_TIMEOUT) {
                     Ok(None) => {}
                     Ok(Some(batch)) => {
+                        times.batch_made();
                         if batches.send(batch).is_err() {
                             return;
                         }
+                        times.batch_taken();
                         let activator = activator.lock().unwrap_or_else(PoisonError::into_inner);
                         if let Some(activator) = &*activator {
                             // A worker that is gone needs no waking.
@@ -153,6 +160,36 @@ fn start(
         Err(error) => fail(&format!(
             "cannot start the reader of source {name}: {error}"
         )),
+    }
+}
+
+/// How a reader spends its time, as the operator `read/SOURCE`. It waits for records inside of the client, so that only the CPU
+/// time of its thread tells how busy it is.
+struct ReaderTimes {
+    busy: Counter,
+    waits: Waits,
+}
+
+impl ReaderTimes {
+    fn new(context: &JobContext, source: &str, worker: usize) -> Self {
+        let (activity, operator) = (&context.stats.activity, format!("read/{source}"));
+        Self {
+            busy: activity.busy(worker, &operator),
+            waits: activity.waits(worker, &operator),
+        }
+    }
+
+    /// The worker may have to take another batch first.
+    fn batch_made(&mut self) {
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let seconds = u64::try_from(used.tv_sec).unwrap_or(0);
+        let nanoseconds = u64::try_from(used.tv_nsec).unwrap_or(0);
+        self.busy.set(seconds * 1_000_000_000 + nanoseconds);
+        self.waits.note(true, Instant::now());
+    }
+
+    fn batch_taken(&mut self) {
+        self.waits.note(false, Instant::now());
     }
 }
 

@@ -18,7 +18,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::operator::Operator as _;
 
 use super::specs::made;
-use crate::dead_letter::{self, DeadLetter};
+use crate::dead_letter::{self, Cause, DeadLetter};
 use crate::runtime::failure::fail;
 use crate::runtime::stats::Stats;
 use crate::runtime::tolerance::Judge;
@@ -129,7 +129,8 @@ impl Stage {
                         }
                         rejected.extend(failed.into_iter().map(|row| {
                             let reason = format!("{}: {}", row.expression, row.reason);
-                            letter(&self.name, &row.row, self.input.fields().len(), reason)
+                            let visible = self.input.fields().len();
+                            letter(&self.name, &row.row, visible, Cause::Expression, reason)
                         }));
                     }
                     output
@@ -140,7 +141,7 @@ impl Stage {
                         judge.note(judged, &rejected);
                     }
                     if !rejected.is_empty() {
-                        stats.dead_lettered.add(rejected.len() as u64);
+                        stats.dead_letters.count(&rejected);
                         let rows = dead_letter::batch(&rejected);
                         letters
                             .activate()
@@ -164,7 +165,13 @@ impl Running {
 }
 
 /// A row as a dead letter: where it came from, as far as its hidden columns tell, and itself as JSON.
-fn letter(node: &str, row: &RecordBatch, visible: usize, reason: String) -> DeadLetter {
+fn letter(
+    node: &str,
+    row: &RecordBatch,
+    visible: usize,
+    cause: Cause,
+    reason: String,
+) -> DeadLetter {
     let position = |column: &str| row.column_by_name(column).cloned();
     let origin = match (position(SPLIT), position(OFFSET)) {
         (Some(split), Some(offset)) => {
@@ -186,14 +193,18 @@ fn letter(node: &str, row: &RecordBatch, visible: usize, reason: String) -> Dead
     {
         json::write_row(&mut payload, &cells, 0);
     }
-    // Nodes are named after their view and their role inside it.
-    let view = node.split_once('/').map_or(node, |(view, _)| view);
     DeadLetter {
-        relation: view.into(),
+        relation: view_of(node).into(),
         origin,
+        cause,
         reason,
         payload: payload.into_bytes(),
     }
+}
+
+/// The view that a node belongs to: nodes are named after their view and their role inside it.
+pub fn view_of(node: &str) -> &str {
+    node.split_once('/').map_or(node, |(view, _)| view)
 }
 
 fn is_name(text: &str) -> bool {
@@ -239,6 +250,7 @@ fn late_letter(name: &str, row: &RecordBatch, visible: usize) -> DeadLetter {
         name,
         row,
         visible,
+        Cause::Late,
         format!("late: what it belongs to was final at {watermark}"),
     )
 }

@@ -11,7 +11,10 @@ use super::stats::Counter;
 
 /// Encoded rows, in order, in one piece of memory: each with its length in front, as in a checkpoint's entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rows(Vec<u8>);
+pub struct Rows {
+    bytes: Vec<u8>,
+    count: u64,
+}
 
 /// Bytes of a row's length.
 const LENGTH_BYTES: usize = size_of::<u32>();
@@ -19,22 +22,27 @@ const LENGTH_BYTES: usize = size_of::<u32>();
 impl Rows {
     fn push(&mut self, row: &[u8]) {
         let length = u32::try_from(row.len()).unwrap_or(u32::MAX);
-        self.0.extend_from_slice(&length.to_le_bytes());
-        self.0.extend_from_slice(row);
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        self.bytes.extend_from_slice(row);
+        self.count += 1;
     }
 
     /// Rows as an entry holds them; `None` if the bytes are cut off.
     fn read(bytes: &[u8]) -> Option<Self> {
-        let mut rest = bytes;
+        let (mut rest, mut count) = (bytes, 0);
         while !rest.is_empty() {
             (_, rest) = split_row(rest)?;
+            count += 1;
         }
-        Some(Self(bytes.to_vec()))
+        Some(Self {
+            bytes: bytes.to_vec(),
+            count,
+        })
     }
 
     /// The rows, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.0.as_slice();
+        let mut rest = self.bytes.as_slice();
         std::iter::from_fn(move || {
             let (row, tail) = split_row(rest)?;
             rest = tail;
@@ -43,7 +51,7 @@ impl Rows {
     }
 
     fn bytes(&self) -> u64 {
-        self.0.len() as u64
+        self.bytes.len() as u64
     }
 }
 
@@ -71,12 +79,21 @@ pub struct Append {
     pub runs: Vec<Run>,
 }
 
+/// What is being appended.
+#[derive(Debug)]
+struct InFlight {
+    through: Epoch,
+    /// Where the log goes on.
+    next_sequence: i64,
+    rows: u64,
+}
+
 /// The outbox of one append sink; lives on worker 0.
 #[derive(Debug)]
 pub struct AppendOutbox {
     open: Rows,
     sealed: VecDeque<(Epoch, Vec<Run>)>,
-    in_flight: Option<(Epoch, i64)>,
+    in_flight: Option<InFlight>,
     next_sequence: i64,
     durable: Epoch,
     delivered: Epoch,
@@ -86,6 +103,8 @@ pub struct AppendOutbox {
     /// After a restore the store may hold a part of the log: intervals go one by one until it has caught up.
     one_by_one_through: Epoch,
     bytes: Counter,
+    /// Rows that wait.
+    rows: Counter,
 }
 
 /// The key of all entries: a log has only sequence numbers.
@@ -107,7 +126,22 @@ impl AppendOutbox {
             dropped: 0,
             one_by_one_through: Epoch(0),
             bytes,
+            rows: Counter::default(),
         }
+    }
+
+    /// Counts its rows in `rows`.
+    pub fn count_rows_in(&mut self, rows: Counter) {
+        self.rows = rows;
+        self.tell_rows();
+    }
+
+    /// Per checkpoint, not per row.
+    fn tell_rows(&self) {
+        let sealed = self.sealed.iter().flat_map(|(_, runs)| runs);
+        let sealed: u64 = sealed.map(|run| run.rows.count).sum();
+        let in_flight = self.in_flight.as_ref().map_or(0, |sent| sent.rows);
+        self.rows.set(self.open.count + sealed + in_flight);
     }
 
     /// Appends a row.
@@ -145,6 +179,7 @@ impl AppendOutbox {
             runs.push(run);
         }
         self.sealed.push_back((marker, runs));
+        self.tell_rows();
         if delta.drops.is_empty() && delta.entries.is_empty() {
             vec![]
         } else {
@@ -191,6 +226,7 @@ impl AppendOutbox {
         if !self.sealed.is_empty() {
             self.delivered = Epoch(0);
         }
+        self.tell_rows();
         Ok(())
     }
 
@@ -225,16 +261,21 @@ impl AppendOutbox {
             self.delivered = self.delivered.max(self.durable);
             return None;
         };
-        self.in_flight = Some((append.through, last.sequence + 1));
+        self.in_flight = Some(InFlight {
+            through: append.through,
+            next_sequence: last.sequence + 1,
+            rows: append.runs.iter().map(|run| run.rows.count).sum(),
+        });
         Some(append)
     }
 
     /// The rows in flight are in the store, or were there already.
     pub fn acknowledge(&mut self, append_bytes: u64) {
-        if let Some((through, settled)) = self.in_flight.take() {
+        if let Some(done) = self.in_flight.take() {
             self.bytes.subtract(append_bytes);
-            self.settled = settled;
-            self.delivered = self.delivered.max(through);
+            self.settled = done.next_sequence;
+            self.delivered = self.delivered.max(done.through);
+            self.tell_rows();
         }
     }
 
@@ -260,10 +301,10 @@ impl Append {
 }
 
 fn encode(marker: Epoch, rows: &Rows) -> SmallBytes {
-    let mut bytes = Vec::with_capacity(1 + size_of::<u64>() + rows.0.len());
+    let mut bytes = Vec::with_capacity(1 + size_of::<u64>() + rows.bytes.len());
     bytes.push(ENTRY_FORMAT);
     bytes.extend_from_slice(&marker.0.to_le_bytes());
-    bytes.extend_from_slice(&rows.0);
+    bytes.extend_from_slice(&rows.bytes);
     bytes.into()
 }
 

@@ -190,6 +190,11 @@ impl JobClock {
             })
     }
 
+    /// The watermarks of all nodes.
+    pub fn watermarks(&self) -> impl Iterator<Item = i64> {
+        self.relations.iter().map(|relation| relation.watermark)
+    }
+
     /// The watermark of a node.
     #[must_use]
     pub fn watermark(&self, node: usize) -> i64 {
@@ -241,4 +246,4 @@ pub fn inputs(op: &Op) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,6 +17,7 @@ use super::context::Place;
 use super::control::{Control, MarkerKind, Tick};
 use super::local::Local;
 use super::replay::Hold;
+use super::stats::Stats;
 use crate::source::ReaderRequest;
 
 /// Readers are told of their source's watermark when it has moved by this much event time, in milliseconds.
@@ -38,7 +39,7 @@ pub struct Replay {
     pub positions: Vec<(usize, u32, i64)>,
 }
 
-/// Makes the ticks of this worker.
+/// Makes the ticks of this worker. `known` is told of all splits and watermarks.
 pub fn clock<'scope>(
     controls: StreamVec<'scope, u64, Control>,
     mut clock: JobClock,
@@ -46,6 +47,7 @@ pub fn clock<'scope>(
     sources: Vec<AlignedSource>,
     mut replay: Option<Replay>,
     place: Place,
+    known: Option<Arc<Stats>>,
 ) -> StreamVec<'scope, u64, Tick> {
     let mut told = vec![NO_WATERMARK; sources.len()];
     let mut full = vec![false; place.workers()];
@@ -89,6 +91,10 @@ pub fn clock<'scope>(
                         }
                         let (time, (capability, controls)) = entry.remove_entry();
                         let tick = clock.advance(Epoch(time), &controls);
+                        if let Some(known) = &known {
+                            let splits = controls.iter().flat_map(|control| &control.splits);
+                            known.splits.note(splits);
+                        }
                         // Time alone can close windows, when a split turns idle: that wants a checkpoint too.
                         if tick.moves_time() {
                             local.changed.set(true);
@@ -105,6 +111,11 @@ pub fn clock<'scope>(
                     if let Some(epoch) = advanced {
                         local.ready.set(clock.is_ready());
                         local.tables_caught_up.set(clock.tables_caught_up());
+                        if let Some(known) = &known {
+                            known
+                                .splits
+                                .note_watermarks(clock.watermarks(), clock.is_ready());
+                        }
                         if clock.finished() && local.finished_at.get().is_none() {
                             local.finished_at.set(Some(epoch.0));
                         }

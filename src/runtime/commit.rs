@@ -144,7 +144,10 @@ pub fn commit<'scope>(
             while let Ok(epoch) = publisher.published.try_recv() {
                 settings.stats.durable.raise(epoch.0);
                 if let Some((_, since)) = publishing.take() {
-                    settings.stats.checkpoint_times.record(since.elapsed(), 1);
+                    let duration = since.elapsed();
+                    settings.stats.checkpoint_times.record(duration, 1);
+                    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+                    settings.stats.checkpoint_last_micros.set(micros);
                     settings.stats.checkpoints.add(1);
                     settings.stats.published_ms.raise(wall_clock_ms());
                 }

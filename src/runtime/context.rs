@@ -196,6 +196,14 @@ pub struct JobContext {
 }
 
 impl JobContext {
+    /// When an epoch was the current one: wall clock, milliseconds since 1970.
+    #[must_use]
+    pub fn wall_clock_of(&self, epoch: u64) -> u64 {
+        // Epochs follow the wall clock, unless the restored ones were ahead of it.
+        let started_ms = u64::try_from(self.started_ms).unwrap_or(0);
+        epoch.saturating_sub(self.start.saturating_sub(started_ms))
+    }
+
     /// Streams wait for tables: only where nothing has been read yet.
     #[must_use]
     pub fn tables_first(&self) -> bool {
@@ -253,6 +261,8 @@ impl JobContext {
                     caught_up: false,
                     finished: false,
                     lag: None,
+                    behind: None,
+                    read_through_ms: None,
                 });
             }
         }

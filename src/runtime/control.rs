@@ -48,6 +48,10 @@ pub struct SplitReport {
     pub finished: bool,
     /// Records behind the end, where known.
     pub lag: Option<i64>,
+    /// Records behind the end, where known, also while the reader waits for somebody to take its batches.
+    pub behind: Option<i64>,
+    /// What was in the split up to this time has been read, as far as known: milliseconds since 1970.
+    pub read_through_ms: Option<u64>,
 }
 
 /// Why a checkpoint is taken.

@@ -53,6 +53,8 @@ pub struct KeyedOutbox {
     /// Keys whose entries in older checkpoints are no longer needed.
     settled: HashSet<SmallBytes>,
     bytes: Counter,
+    /// Where its rows are counted with those of other workers, and how many of its own are in there.
+    rows: (Counter, u64),
     eager: bool,
 }
 
@@ -72,6 +74,23 @@ impl KeyedOutbox {
             eager,
             ..Self::default()
         }
+    }
+
+    /// Counts its rows in `rows`, together with other outboxes of the sink.
+    pub fn count_rows_in(&mut self, rows: Counter) {
+        self.rows = (rows, 0);
+        self.tell_rows();
+    }
+
+    /// Rows that wait: per checkpoint, not per row.
+    fn tell_rows(&mut self) {
+        let sealed: usize = self.sealed.iter().map(|(_, rows)| rows.len()).sum();
+        let on_their_way = self.waiting.len() + self.sending.len() + self.in_flight.len();
+        let now = (self.open.len() + sealed + on_their_way) as u64;
+        let (rows, told) = &mut self.rows;
+        rows.add(now);
+        rows.subtract(*told);
+        *told = now;
     }
 
     /// Notes the last image of a key in an epoch. A gain after a loss of the same epoch wins in either order.
@@ -128,6 +147,7 @@ impl KeyedOutbox {
             }
         }
         self.sealed.push_back((marker, open));
+        self.tell_rows();
         let mut deltas: Vec<_> = deltas.into_values().collect();
         deltas.sort_unstable_by_key(|delta| delta.shard);
         deltas
@@ -174,6 +194,7 @@ impl KeyedOutbox {
         if !self.waiting.is_empty() {
             self.delivered = delivered;
         }
+        self.tell_rows();
         Ok(())
     }
 
@@ -237,6 +258,7 @@ impl KeyedOutbox {
         {
             self.delivered = self.delivered.max(through);
         }
+        self.tell_rows();
     }
 
     /// Rows up to this epoch may be sent.

@@ -133,6 +133,10 @@ impl PublishSettings {
         });
         self.fence.confirm(since);
         self.stats.checkpoint_bytes.add(published.manifest_bytes);
+        let files = cut.acknowledgements.iter().flat_map(|worker| &worker.files);
+        let state_bytes: u64 = files.map(|file| file.bytes).sum();
+        let bytes = state_bytes + published.manifest_bytes;
+        self.stats.checkpoint_last_bytes.set(bytes);
     }
 
     /// What each sink's store has: of an append store the marker, which checkpoints without rows don't move.

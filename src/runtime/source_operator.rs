@@ -25,14 +25,14 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::scheduling::Activator;
 
 use super::control::{Control, MarkerKind, SplitReport};
-use super::epoch::{EpochClock, EpochLength};
+use super::epoch::{EpochClock, EpochLength, wall_clock_ms};
 use super::local::Local;
 use super::replay::Hold;
 use super::savepoints::Savepoints;
-use super::stats::{Counter, Stats};
+use super::stats::{Counter, Stats, Waits};
 use super::tolerance::Judge;
 use crate::dead_letter::{self, DeadLetter};
-use crate::source::{ReaderRequest, SourceBatch};
+use crate::source::{ReaderRequest, SourceBatch, SplitEnds, SplitProgress};
 
 /// An epoch of nothing is closed after this time, so that idleness and time get around.
 const IDLE_EPOCH: Duration = Duration::from_secs(1);
@@ -43,6 +43,10 @@ const SETTLE_RETRY: Duration = Duration::from_millis(5);
 /// Checkpoints that may be under way: one is written while another one waits. Were there more, workers would merge different
 /// ones, and none would be complete on all of them.
 const UNPUBLISHED_MAX: usize = 2;
+/// Its name among the operators.
+pub const SOURCE: &str = "source";
+/// How often it is looked up how far splits reach, so that a source that waits tells how far behind it falls.
+const ENDS_INTERVAL: Duration = Duration::from_millis(500);
 /// An epoch with more bytes than this is closed.
 const EPOCH_BYTES_MAX: usize = 16 << 20;
 
@@ -58,6 +62,8 @@ pub struct SourcePort {
     pub records: Counter,
     /// Judges how many of them cannot be decoded.
     pub judge: Option<Judge>,
+    /// How far its splits reach.
+    pub ends: SplitEnds,
     /// Its reader. A stream's begins paused while tables are read first.
     pub reader: Sender<ReaderRequest>,
 }
@@ -149,6 +155,8 @@ pub fn source<'scope>(
         told_full: false,
         told_settled: false,
         wake_at: None,
+        next_ends: Instant::now(),
+        waits: stats.activity.waits(settings.worker, SOURCE),
         settings,
         ports,
         local,
@@ -177,6 +185,16 @@ pub fn source<'scope>(
         dead_letters: dead_letter_stream,
         controls: control_stream,
         address: address.to_vec(),
+    }
+}
+
+/// Up to which time a split has been read: now at its end, else the timestamp of the last record. Timestamps are what producers
+/// say, and may lie ahead.
+fn read_through(split: &SplitProgress, now_ms: u64) -> Option<u64> {
+    match (split.lag, split.timestamp) {
+        (Some(0), _) => Some(now_ms),
+        (_, Some(timestamp)) => Some(u64::try_from(timestamp).unwrap_or(0).min(now_ms)),
+        (_, None) => None,
     }
 }
 
@@ -236,6 +254,9 @@ struct Source {
     told_settled: bool,
     /// The earliest activation that is already asked for.
     wake_at: Option<Instant>,
+    next_ends: Instant,
+    /// How long it has waited for operators and sinks.
+    waits: Waits,
 }
 
 impl Source {
@@ -257,6 +278,11 @@ impl Source {
         self.give_letters(&refused, capabilities);
         let (blocked, more) = self.take_batches(capabilities);
         let now = Instant::now();
+        self.waits.note(blocked, now);
+        if now >= self.next_ends {
+            self.next_ends = now + ENDS_INTERVAL;
+            self.look_at_ends();
+        }
         if let Some(marker) = self.marker_due(now) {
             self.close(capabilities, now, Some(marker));
         } else if self.epoch_over(now) {
@@ -372,7 +398,13 @@ impl Source {
         if let Some(judge) = &self.ports[port].judge {
             judge.note(batch.records, &batch.dead_letters);
         }
+        let now_ms = wall_clock_ms();
         for split in batch.splits {
+            let before = self.splits.get(&(source, split.split));
+            let before = before.and_then(|report| report.read_through_ms);
+            let ends = &self.ports[port].ends;
+            let behind = ends.behind(split.split, split.next_offset, split.lag, now_ms);
+            let told = behind.and_then(|behind| behind.read_through_ms);
             let report = SplitReport {
                 source,
                 split: split.split,
@@ -383,6 +415,8 @@ impl Source {
                 caught_up: split.caught_up,
                 finished: split.finished,
                 lag: split.lag,
+                behind: behind.map(|behind| behind.records),
+                read_through_ms: read_through(&split, now_ms).max(told).max(before),
             };
             self.changed.insert((source, split.split));
             self.splits.insert((source, split.split), report);
@@ -410,11 +444,31 @@ impl Source {
         self.give_letters(&batch.dead_letters, capabilities);
     }
 
+    /// Takes into account how far splits reach: their readers can tell nothing while their batches wait.
+    fn look_at_ends(&mut self) {
+        let now_ms = wall_clock_ms();
+        for port in &self.ports {
+            let splits = (port.source, 0)..=(port.source, u32::MAX);
+            for (name, report) in self.splits.range_mut(splits) {
+                let ends = &port.ends;
+                let behind = ends.behind(name.1, report.next_offset, report.lag, now_ms);
+                let Some(behind) = behind.filter(|_| !report.finished) else {
+                    continue;
+                };
+                report.read_through_ms = report.read_through_ms.max(behind.read_through_ms);
+                if report.behind != Some(behind.records) {
+                    report.behind = Some(behind.records);
+                    self.changed.insert(*name);
+                }
+            }
+        }
+    }
+
     fn give_letters(&mut self, letters: &[DeadLetter], capabilities: &[Capability<u64>]) {
         if letters.is_empty() {
             return;
         }
-        self.stats.dead_lettered.add(letters.len() as u64);
+        self.stats.dead_letters.count(letters);
         let target = self.settings.worker as u64;
         let letters = RoutedBatch {
             target,

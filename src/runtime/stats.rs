@@ -1,15 +1,25 @@
 //! What a running job tells about itself: counters, frontiers and latencies, shared by all threads of the process.
 
+mod activity;
+mod dead_letters;
+mod sinks;
+mod splits;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
+
+pub use self::activity::{Activity, OperatorTime, Waits};
+pub use self::dead_letters::DeadLetters;
+pub use self::sinks::SinkStatuses;
+pub use self::splits::{Known, Splits};
 
 /// A shared counter.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +42,11 @@ impl Counter {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
     }
 
     /// Raises it to at least this value.
@@ -95,19 +110,35 @@ impl Latencies {
 #[derive(Clone, Debug, Default)]
 pub struct IngestTimes(Arc<Mutex<VecDeque<(u64, Instant, u64)>>>);
 
+/// A store may be down for long: beyond so many epochs, neighbours become one that counts from the older one's first record.
+const EPOCHS_NOTED_MAX: usize = 4096;
+
 impl IngestTimes {
     /// Notes the first record of an epoch and how many there were.
     pub fn note(&self, epoch: u64, at: Instant, records: u64) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back((epoch, at, records));
+        let mut times = self.lock();
+        times.push_back((epoch, at, records));
+        if times.len() > EPOCHS_NOTED_MAX {
+            *times = times.make_contiguous().chunks(2).map(merged).collect();
+        }
+    }
+
+    /// When the first record was ingested that is in no epoch up to this one.
+    #[must_use]
+    pub fn first_after(&self, epoch: u64) -> Option<Instant> {
+        let times = self.lock();
+        let later = times.iter().filter(|(at, ..)| *at > epoch);
+        later.map(|(_, instant, _)| *instant).min()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Instant, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes out everything up to and including an epoch.
     #[must_use]
     pub fn take_through(&self, epoch: u64) -> Vec<(Instant, u64)> {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.lock();
         let mut taken = Vec::new();
         times.retain(|(at, instant, records)| {
             let keep = *at > epoch;
@@ -118,6 +149,15 @@ impl IngestTimes {
         });
         taken
     }
+}
+
+/// Epochs as one: delivered with the last of them.
+fn merged(epochs: &[(u64, Instant, u64)]) -> (u64, Instant, u64) {
+    let mut epochs = epochs.iter().copied();
+    let first = epochs.next().unwrap_or((0, Instant::now(), 0));
+    epochs.fold(first, |(last, since, sum), (epoch, at, records)| {
+        (last.max(epoch), since.min(at), sum + records)
+    })
 }
 
 /// Everything that a running job tells.
@@ -137,10 +177,18 @@ pub struct Stats {
     pub delivered: BTreeMap<String, Counter>,
     /// Bytes that wait in the outbox, by sink.
     pub outbox_bytes: BTreeMap<String, Counter>,
-    /// Rows that came too late.
-    pub late: Counter,
+    /// Rows that wait there, by sink.
+    pub outbox_rows: BTreeMap<String, Counter>,
+    /// How the stores of sinks fare.
+    pub sinks: SinkStatuses,
+    /// Splits and watermarks of the whole job.
+    pub splits: Splits,
+    /// How operators spend their time.
+    pub activity: Activity,
+    /// Rows that came too late, by view.
+    pub late: BTreeMap<String, Counter>,
     /// Records and rows that could not be processed.
-    pub dead_lettered: Counter,
+    pub dead_letters: DeadLetters,
     /// Last closed epoch of any source.
     pub ingested: Counter,
     /// Last epoch that all operators have completed.
@@ -159,6 +207,10 @@ pub struct Stats {
     pub published_ms: Counter,
     /// From a marker's close to its publication.
     pub checkpoint_times: Latencies,
+    /// The same of the last one, in microseconds.
+    pub checkpoint_last_micros: Counter,
+    /// Bytes of state files and manifest that the last one wrote.
+    pub checkpoint_last_bytes: Counter,
     /// When epochs were ingested.
     pub ingest_times: IngestTimes,
     /// From ingestion to delivery in all sinks.
@@ -177,6 +229,8 @@ impl Stats {
             appended: sinks(),
             delivered: sinks(),
             outbox_bytes: sinks(),
+            outbox_rows: sinks(),
+            late: counters(plan.views.iter().map(|(name, _)| name)),
             ..Self::empty()
         }
     }
@@ -187,8 +241,15 @@ impl Stats {
         let sources = sources.map(str::to_owned);
         Self {
             events_in: counters(sources.iter()),
+            late: counters(["late".to_owned()].iter()),
             ..Self::empty()
         }
+    }
+
+    /// Rows that came too late, of all views.
+    #[must_use]
+    pub fn late_rows(&self) -> u64 {
+        self.late.values().map(Counter::get).sum()
     }
 
     fn empty() -> Self {
@@ -200,8 +261,12 @@ impl Stats {
             appended: BTreeMap::new(),
             delivered: BTreeMap::new(),
             outbox_bytes: BTreeMap::new(),
-            late: Counter::default(),
-            dead_lettered: Counter::default(),
+            outbox_rows: BTreeMap::new(),
+            sinks: SinkStatuses::default(),
+            splits: Splits::default(),
+            activity: Activity::default(),
+            late: BTreeMap::new(),
+            dead_letters: DeadLetters::default(),
             ingested: Counter::default(),
             computed: Counter::default(),
             durable: Counter::default(),
@@ -211,6 +276,8 @@ impl Stats {
             state_fetched: Counter::default(),
             published_ms: Counter::default(),
             checkpoint_times: Latencies::default(),
+            checkpoint_last_micros: Counter::default(),
+            checkpoint_last_bytes: Counter::default(),
             ingest_times: IngestTimes::default(),
             delivery_times: Latencies::default(),
         }
@@ -221,4 +288,30 @@ fn counters<'a>(names: impl Iterator<Item = &'a String>) -> BTreeMap<String, Cou
     names
         .map(|name| (name.clone(), Counter::default()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ingest_times_stay_bounded_while_nothing_is_delivered_and_lose_no_record() {
+        let times = IngestTimes::default();
+        let start = Instant::now();
+        for epoch in 1..=20_000 {
+            times.note(epoch, start + Duration::from_millis(epoch), 1);
+        }
+        assert!(times.lock().len() <= EPOCHS_NOTED_MAX);
+        assert_eq!(times.first_after(0), Some(start + Duration::from_millis(1)));
+        // What is delivered in part is not delivered.
+        let before: u64 = times
+            .take_through(1)
+            .iter()
+            .map(|(_, records)| records)
+            .sum();
+        let all = times.take_through(u64::MAX);
+        let records: u64 = all.iter().map(|(_, records)| records).sum();
+        assert_eq!((before, records), (0, 20_000));
+        assert_eq!(times.first_after(0), None);
+    }
 }

@@ -83,7 +83,6 @@ impl Summary {
     /// The summary of what has been counted so far.
     #[must_use]
     pub fn of(stats: &Stats) -> Self {
-        let (cpu_seconds, peak_rss_bytes) = resources();
         let checkpoint_times = stats.checkpoint_times.summary_ms();
         Self {
             events_in: values(&stats.events_in),
@@ -91,12 +90,12 @@ impl Summary {
                 views: values(&stats.view_rows),
                 sinks: values(&stats.sink_rows),
             },
-            late: stats.late.get(),
-            dead_lettered: stats.dead_lettered.get(),
+            late: stats.late_rows(),
+            dead_lettered: stats.dead_letters.all(),
             processes: 1,
             wall_seconds: stats.started.elapsed().as_secs_f64(),
-            cpu_seconds,
-            peak_rss_bytes,
+            cpu_seconds: cpu_seconds(),
+            peak_rss_bytes: memory_bytes("VmHWM:"),
             durable_epoch: stats.durable.get(),
             delivered_epoch: values(&stats.delivered),
             latency_ms: quantiles(&stats.delivery_times),
@@ -174,7 +173,9 @@ pub fn add(whole: &mut BTreeMap<String, u64>, part: BTreeMap<String, u64>) {
     }
 }
 
-fn values(counters: &BTreeMap<String, Counter>) -> BTreeMap<String, u64> {
+/// What has been counted, by name.
+#[must_use]
+pub fn values(counters: &BTreeMap<String, Counter>) -> BTreeMap<String, u64> {
     counters
         .iter()
         .map(|(name, counter)| (name.clone(), counter.get()))
@@ -187,17 +188,23 @@ fn quantiles(latencies: &Latencies) -> Option<Quantiles> {
         .map(|[p50, p99, max]| Quantiles { p50, p99, max })
 }
 
-/// CPU seconds and the largest resident set of this process, as the kernel tells them.
-fn resources() -> (f64, u64) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|line| line.trim().strip_suffix(" kB"))
-        .and_then(|kib| kib.trim().parse::<u64>().ok())
-        .unwrap_or(0);
+/// CPU seconds of this process.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
     let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    (cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9, peak * 1024)
+    cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9
+}
+
+/// The resident set of this process, in bytes: `VmRSS:` now, `VmHWM:` the largest. 0 where the kernel does not tell.
+#[must_use]
+pub fn memory_bytes(which: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix(which))
+        .and_then(|line| line.trim().strip_suffix(" kB"))
+        .and_then(|kib| kib.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
 }
 
 #[cfg(test)]
@@ -207,7 +214,7 @@ mod tests {
     fn part(events: u64, latency_ms: u64) -> Part {
         let stats = Stats::of_names(["events"]);
         stats.events_in["events"].add(events);
-        stats.late.add(1);
+        stats.late["late"].add(1);
         stats
             .delivery_times
             .record(Duration::from_millis(latency_ms), events);

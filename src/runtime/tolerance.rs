@@ -209,6 +209,7 @@ mod tests {
         let letter = |at: usize| DeadLetter {
             relation: "events".into(),
             origin: format!("offset {at}"),
+            cause: crate::dead_letter::Cause::Decode,
             reason: reason.to_owned(),
             payload: Vec::new(),
         };

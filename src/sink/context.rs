@@ -12,7 +12,7 @@ use super::{
     json,
     verdict::field,
 };
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{Cause, DeadLetter};
 
 /// What a writer knows about itself: whose rows it writes, and which.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ impl SinkContext {
         DeadLetter {
             relation: self.relation.clone(),
             origin: format!("sink {}", self.sink),
+            cause: Cause::Refused,
             reason,
             payload: payload.into_bytes(),
         }

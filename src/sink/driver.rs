@@ -20,7 +20,10 @@ use std::{
 use tidewright_checkpoints::Epoch;
 
 use self::deliver::Deliverer;
-pub use self::{breaker::BreakerState, status::SinkStatus};
+pub use self::{
+    breaker::BreakerState,
+    status::{Failing, SinkStatus},
+};
 use super::{AppendBatch, Fence, KeyedBatch, SinkError, WriteReport, Writer};
 
 /// A batch to deliver.

@@ -14,7 +14,7 @@ use super::{
     SourceBatch, SourceError, SplitProgress, partitioner::Partitioner, watermark::SplitClock,
 };
 use crate::{
-    dead_letter::DeadLetter,
+    dead_letter::{Cause, DeadLetter},
     decode::{DecodeError, Decoder},
 };
 
@@ -87,6 +87,21 @@ enum Layout {
         /// The position of the delete field behind the visible columns.
         delete: Option<usize>,
     },
+}
+
+/// A record that cannot be used.
+struct Rejected {
+    cause: Cause,
+    error: DecodeError,
+}
+
+impl From<DecodeError> for Rejected {
+    fn from(error: DecodeError) -> Self {
+        Self {
+            cause: Cause::Decode,
+            error,
+        }
+    }
 }
 
 /// Collects the rows of one batch.
@@ -167,9 +182,9 @@ impl Assembler {
                 self.splits.push(record.split);
                 self.offsets.push(record.offset);
             }
-            Err(error) => {
+            Err(Rejected { cause, error }) => {
                 let payload = record.value.or(record.key).unwrap_or_default();
-                self.bury(origin(), error.to_string(), payload);
+                self.bury(origin(), cause, error.to_string(), payload);
             }
         }
     }
@@ -177,7 +192,7 @@ impl Assembler {
     /// Takes a record that its connector could not even read whole.
     pub(crate) fn refuse(&mut self, origin: String, reason: String, payload: &[u8], bytes: usize) {
         self.count(bytes);
-        self.bury(origin, reason, payload);
+        self.bury(origin, Cause::Decode, reason, payload);
     }
 
     fn count(&mut self, bytes: usize) {
@@ -187,10 +202,11 @@ impl Assembler {
     }
 
     #[cold]
-    fn bury(&mut self, origin: String, reason: String, payload: &[u8]) {
+    fn bury(&mut self, origin: String, cause: Cause, reason: String, payload: &[u8]) {
         self.dead_letters.push(DeadLetter {
             relation: self.source.clone(),
             origin,
+            cause,
             reason,
             payload: payload.to_vec(),
         });
@@ -198,11 +214,7 @@ impl Assembler {
 
     /// Decodes a stream's record and returns its `_wm`.
     #[inline]
-    fn push_event(
-        &mut self,
-        clock: &mut SplitClock,
-        record: &Record<'_>,
-    ) -> Result<i64, DecodeError> {
+    fn push_event(&mut self, clock: &mut SplitClock, record: &Record<'_>) -> Result<i64, Rejected> {
         let value = record
             .value
             .ok_or_else(|| DecodeError::new("the record has no value"))?;
@@ -211,7 +223,10 @@ impl Assembler {
             && let Err(error) = partitioner.check(&self.decoder, record.split)
         {
             self.decoder.pop();
-            return Err(error);
+            return Err(Rejected {
+                cause: Cause::Partition,
+                error,
+            });
         }
         let Layout::Stream {
             event_time: Some(column),
@@ -225,12 +240,15 @@ impl Assembler {
                 let name = self.decoder.name(column);
                 let error = DecodeError::new(&format!("field `{name}`: {error}"));
                 self.decoder.pop();
-                error
+                Rejected {
+                    cause: Cause::EventTime,
+                    error,
+                }
             })
     }
 
     /// Decodes a table's record, pushes its `_op` and returns its `_ts`.
-    fn push_change(&mut self, record: &Record<'_>) -> Result<i64, DecodeError> {
+    fn push_change(&mut self, record: &Record<'_>) -> Result<i64, Rejected> {
         let Layout::Table {
             key,
             event_time,
@@ -261,7 +279,7 @@ impl Assembler {
             let name = self.decoder.name(*column);
             let error = format!("field `{name}`: is null, but it is part of the primary key");
             self.decoder.pop();
-            return Err(DecodeError::new(&error));
+            return Err(DecodeError::new(&error).into());
         }
         self.ops.push(if is_delete { -1 } else { 1 });
         Ok(declared.or(record.timestamp).unwrap_or(0))

@@ -17,11 +17,12 @@ use tidewright_jobs::{
 
 use self::records::Generator;
 use super::{
-    ReaderRequest, SourceBatch, SourceError, SplitProgress, SplitReader,
+    End, ReaderRequest, SourceBatch, SourceError, SplitProgress, SplitReader,
     assemble::{Assembler, Deletes, Record},
     open::{ALIGN_MS, OpenContext},
     watermark::SplitClock,
 };
+use crate::runtime::epoch::wall_clock_ms;
 
 /// Records made of one split before the next one's turn.
 const PIECE_RECORDS: u64 = 1_024;
@@ -80,7 +81,8 @@ impl DatagenReader {
             _ => 0,
         };
         let owned = (0..config.splits).filter(|split| context.owns(&plan.name, *split));
-        let splits = owned
+        let paced = config.rate.map(|rate| rate / f64::from(config.splits));
+        let splits: Vec<GeneratedSplit> = owned
             .map(|split| {
                 let name = split_name(split, config, start_ms);
                 let count = generator
@@ -89,14 +91,21 @@ impl DatagenReader {
                 GeneratedSplit::new(split, name.into(), count, bound_ms, context)
             })
             .collect();
+        if let Some(per_second) = paced {
+            for split in &splits {
+                context
+                    .ends
+                    .set(split.progress.split, split.paced(per_second));
+            }
+        }
         Ok(Self {
             assembler: Assembler::new(plan, Deletes::ByNullValue)?,
             generator,
             splits,
             json: Vec::with_capacity(512),
-            pace: config.rate.map(|rate| Pace {
+            pace: paced.map(|per_second| Pace {
                 since: Instant::now(),
-                per_second: rate / f64::from(config.splits),
+                per_second,
             }),
             source_watermark: i64::MIN,
             paused: false,
@@ -195,6 +204,7 @@ impl GeneratedSplit {
                 caught_up: count.is_none(),
                 finished: false,
                 lag: None,
+                timestamp: None,
             },
             clock: SplitClock::new(bound_ms, watermark),
             first: next_offset,
@@ -203,6 +213,16 @@ impl GeneratedSplit {
         };
         generated.look_at_end();
         generated
+    }
+
+    /// How far it reaches from now on.
+    fn paced(&self, per_second: f64) -> End {
+        End::Paced {
+            since_ms: wall_clock_ms(),
+            first: self.first,
+            end: self.count,
+            per_second,
+        }
     }
 
     fn is_due(&self, due: i64) -> bool {

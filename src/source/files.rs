@@ -169,6 +169,7 @@ impl FileSplit {
                 caught_up: false,
                 finished: false,
                 lag: None,
+                timestamp: None,
             },
             clock: SplitClock::new(bound_ms, watermark),
             reader: None,
@@ -186,6 +187,7 @@ impl FileSplit {
             let Some(length) = found else {
                 self.progress.caught_up = true;
                 self.progress.finished = true;
+                self.progress.lag = Some(0);
                 self.reader = None;
                 break;
             };

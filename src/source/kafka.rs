@@ -82,7 +82,8 @@ impl KafkaReader {
         let consumer = client::connect(&settings).map_err(fail)?;
         let queue = ConsumerQueue::new(consumer, &config.topic)
             .ok_or_else(|| fail(format!("topic {}: no consumer queue", config.topic)))?;
-        let observer = Observer::start(helper, config, partitions.topic_id.clone(), refresh)
+        let ends = context.ends.clone();
+        let observer = Observer::start(helper, config, partitions.topic_id.clone(), refresh, ends)
             .map_err(|error| fail(format!("no thread for the Kafka client: {error}")))?;
         let mut assembler = Assembler::new(plan, Deletes::ByNullValue)?;
         if let Some(column) = plan.partitioned_by() {

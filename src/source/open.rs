@@ -6,7 +6,7 @@ use tidewright_checkpoints::ids::key_hash;
 use tidewright_jobs::{job::SourceConfig, plan::SourcePlan};
 
 use super::{
-    SourceError, SplitReader, SplitStart, datagen::DatagenReader, files::FilesReader,
+    SourceError, SplitEnds, SplitReader, SplitStart, datagen::DatagenReader, files::FilesReader,
     identity::Topics, kafka::KafkaReader,
 };
 
@@ -33,6 +33,8 @@ pub struct OpenContext {
     pub topics: Arc<Topics>,
     /// The wall clock at the start of the job, in milliseconds since 1970, the same on every worker.
     pub now_ms: i64,
+    /// Where the reader notes how far its splits reach.
+    pub ends: SplitEnds,
 }
 
 impl OpenContext {

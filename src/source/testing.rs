@@ -15,7 +15,7 @@ use tidewright_jobs::{
 };
 use tidewright_operators::batch;
 
-use super::{OpenContext, SourceBatch, SplitProgress, SplitReader, SplitStart};
+use super::{OpenContext, SourceBatch, SplitEnds, SplitProgress, SplitReader, SplitStart};
 use crate::dead_letter::DeadLetter;
 
 pub(super) const BOUND_MS: i64 = 5;
@@ -79,6 +79,7 @@ pub(super) fn context(restored: Option<Vec<SplitStart>>) -> OpenContext {
         moved: false,
         topics: Default::default(),
         now_ms: 1_760_000_000_000,
+        ends: SplitEnds::default(),
     }
 }
 

@@ -52,7 +52,7 @@ fn node(name: &str, op: Op) -> Node {
 }
 
 /// Two streams, a table, and their union with the table's join behind it.
-fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan {
         name: "job".to_owned(),
         sources: vec![
@@ -82,7 +82,7 @@ fn plan() -> Plan {
     }
 }
 
-fn split(source: usize, split: u32, watermark: i64) -> SplitReport {
+pub(crate) fn split(source: usize, split: u32, watermark: i64) -> SplitReport {
     SplitReport {
         source,
         split,
@@ -93,6 +93,8 @@ fn split(source: usize, split: u32, watermark: i64) -> SplitReport {
         caught_up: false,
         finished: false,
         lag: None,
+        behind: None,
+        read_through_ms: None,
     }
 }
 

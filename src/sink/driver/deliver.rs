@@ -80,7 +80,7 @@ impl Deliverer {
         drop(work);
         if let End::Failed(error) = end {
             tracing::error!(sink = &*self.options.sink, %error, "the sink cannot go on");
-            self.retry.status.set_error(Some(error.to_string()));
+            self.retry.status.failed(error.to_string());
             self.events.tell(DeliveryEvent::Failed(error));
         }
     }
@@ -156,7 +156,7 @@ impl Retry {
                 Ok(done) => {
                     self.breaker.on_success();
                     self.status.set_breaker(self.breaker.state());
-                    self.status.set_error(None);
+                    self.status.worked();
                     return Ok(done);
                 }
                 Err(SinkError::Transient(message)) => {
@@ -180,7 +180,7 @@ impl Retry {
         );
         self.status.count_failed_attempt();
         self.status.set_breaker(self.breaker.state());
-        self.status.set_error(Some(message));
+        self.status.failed(message);
         self.stopped.within(pause)
     }
 }

@@ -1,8 +1,11 @@
 //! How a sink fares, readable from any thread.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicU8, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::SystemTime,
 };
 
 use super::BreakerState;
@@ -17,7 +20,16 @@ pub struct SinkStatus {
     rows_already_there: AtomicU64,
     rows_refused: AtomicU64,
     failed_attempts: AtomicU64,
-    last_error: Mutex<Option<String>>,
+    failing: Mutex<Option<Failing>>,
+}
+
+/// Attempts fail.
+#[derive(Clone, Debug)]
+pub struct Failing {
+    /// Since when.
+    pub since: SystemTime,
+    /// The error of the last one.
+    pub error: String,
 }
 
 impl SinkStatus {
@@ -61,18 +73,29 @@ impl SinkStatus {
         self.failed_attempts.load(Ordering::Relaxed)
     }
 
-    /// The error of the last attempt; `None` once one has worked.
+    /// Since when attempts fail, and why; `None` once one has worked.
     #[must_use]
-    pub fn last_error(&self) -> Option<String> {
-        self.error().clone()
+    pub fn failing(&self) -> Option<Failing> {
+        self.lock().clone()
     }
 
     pub(super) fn set_breaker(&self, state: BreakerState) {
         self.breaker.store(state as u8, Ordering::Relaxed);
     }
 
-    pub(super) fn set_error(&self, error: Option<String>) {
-        *self.error() = error;
+    /// An attempt has failed.
+    pub(super) fn failed(&self, error: String) {
+        let mut failing = self.lock();
+        let since = failing.as_ref().map(|failing| failing.since);
+        *failing = Some(Failing {
+            since: since.unwrap_or_else(SystemTime::now),
+            error,
+        });
+    }
+
+    /// An attempt has worked.
+    pub(super) fn worked(&self) {
+        *self.lock() = None;
     }
 
     pub(super) fn count_failed_attempt(&self) {
@@ -89,9 +112,7 @@ impl SinkStatus {
             .fetch_add(report.refused.len() as u64, Ordering::Relaxed);
     }
 
-    fn error(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

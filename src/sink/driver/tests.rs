@@ -11,7 +11,7 @@ use tidewright_checkpoints::Epoch;
 
 use super::{BreakerState, Delivery, DeliveryEvent, Driver, DriverOptions, Rejected, Work};
 use crate::{
-    dead_letter::DeadLetter,
+    dead_letter::{Cause, DeadLetter},
     sink::{
         AppendBatch, AppendWriter, Fence, KeyedBatch, KeyedWriter, SinkError, WriteReport, Writer,
         testing::{Owner, appended, keyed},
@@ -96,6 +96,7 @@ impl AppendWriter for Store {
         Ok(vec![DeadLetter {
             relation: "r".into(),
             origin: String::new(),
+            cause: Cause::Refused,
             reason: "too large".to_owned(),
             payload: Vec::new(),
         }])
@@ -189,12 +190,17 @@ fn a_store_that_is_down_is_tried_until_it_works_and_the_breaker_tells() {
     while status.breaker() != BreakerState::Open {
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(status.last_error().as_deref(), Some("down"));
+    let failing = status.failing().unwrap();
+    assert_eq!(failing.error, "down");
+    assert!(failing.since <= std::time::SystemTime::now());
     assert!(driver.try_event().is_none());
     store.0.lock().unwrap().failing_for_ever = false;
     delivered(&driver, 1);
     assert_eq!(
-        (status.breaker(), status.last_error()),
+        (
+            status.breaker(),
+            status.failing().map(|failing| failing.error)
+        ),
         (BreakerState::Closed, None)
     );
     assert!(status.failed_attempts() >= 3);

@@ -1,5 +1,5 @@
 //! A thread beside the reader for everything that waits for an answer: offset commits, the ends of quiet partitions,
-//! new partitions. It has a client of its own, whose answers never mix with the records.
+//! new partitions, how far the source is behind. It has a client of its own, whose answers never mix with the records.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
@@ -16,12 +16,18 @@ use rdkafka::{
 use tidewright_jobs::job::KafkaSourceConfig;
 
 use super::{
+    super::{End, SplitEnds},
     client::{Consumer, log_line},
     topic::{self, TopicError},
 };
+use crate::runtime::epoch::wall_clock_ms;
 
 /// How often to look for new partitions.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// How often the ends of all partitions are looked up.
+const ENDS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a look-up of them may take; commits wait meanwhile.
+const ENDS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the last commit may take when the reader goes.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the client's own messages are served.
@@ -58,7 +64,8 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    /// Starts the thread; it looks for new partitions every `refresh`.
+    /// Starts the thread; it looks for new partitions every `refresh`, and notes in `ends` how far those that are wanted there
+    /// reach.
     ///
     /// # Errors
     /// If the system has no thread to give.
@@ -67,6 +74,7 @@ impl Observer {
         config: &KafkaSourceConfig,
         topic_id: Option<String>,
         refresh: Duration,
+        ends: SplitEnds,
     ) -> std::io::Result<Self> {
         let (tasks, task_queue) = sync_channel(64);
         let (seen_queue, seen) = sync_channel(1_024);
@@ -78,6 +86,7 @@ impl Observer {
             seen: seen_queue,
             refresh,
             missing: 0,
+            ends,
         };
         thread::Builder::new()
             .name("kafka-observer".into())
@@ -120,13 +129,16 @@ struct Worker {
     seen: SyncSender<Seen>,
     refresh: Duration,
     missing: u32,
+    ends: SplitEnds,
 }
 
 impl Worker {
     fn run(mut self) {
         let mut next_refresh = Instant::now() + self.refresh;
+        let mut next_ends = Instant::now();
         loop {
-            let wait = next_refresh.saturating_duration_since(Instant::now());
+            let wait = next_refresh.min(next_ends);
+            let wait = wait.saturating_duration_since(Instant::now());
             let told = match self.tasks.recv_timeout(wait.min(SERVE_INTERVAL)) {
                 Ok(Task::Commit(offsets)) => {
                     self.commit(&offsets);
@@ -145,6 +157,11 @@ impl Worker {
             }
             // Serves the client's log; no partition is assigned, so no message can come.
             let _ = self.consumer.poll(Duration::ZERO);
+            if Instant::now() >= next_ends {
+                // A broker that does not answer tells nothing: what was known stays.
+                let _ = self.look_up_ends();
+                next_ends = Instant::now() + ENDS_INTERVAL;
+            }
             if Instant::now() >= next_refresh {
                 next_refresh = Instant::now() + self.refresh;
                 if self.look_for_partitions().is_err() {
@@ -187,6 +204,29 @@ impl Worker {
                 None
             }
         }
+    }
+
+    /// One question about all partitions: a special time stands for the end.
+    fn look_up_ends(&self) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for split in self.ends.wanted() {
+            let partition = i32::try_from(split).unwrap_or(i32::MAX);
+            list.add_partition_offset(&self.config.topic, partition, Offset::End)?;
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        let seen_ms = wall_clock_ms();
+        let told = self.consumer.offsets_for_times(list, ENDS_TIMEOUT)?;
+        for element in told.elements() {
+            if let Offset::Offset(offset) = element.offset()
+                && element.error().is_ok()
+            {
+                let end = End::At { offset, seen_ms };
+                self.ends.set(element.partition().unsigned_abs(), end);
+            }
+        }
+        Ok(())
     }
 
     /// A commit only tells others how far the job is, so a failure is no more than a message.

@@ -178,6 +178,10 @@ impl Partitions {
             self.positions.resize(position + 1, None);
         }
         self.positions[position] = Some(self.splits.len());
+        // A bounded run ends where the split ended at the start, whatever comes now.
+        if !self.context.bounded {
+            self.context.ends.want(split.progress.split);
+        }
         self.splits.push(split);
     }
 
@@ -274,6 +278,7 @@ impl Partitions {
             )
         });
         split.read(message.offset);
+        split.progress.timestamp = message.timestamp;
         Ok(())
     }
 

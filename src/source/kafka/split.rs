@@ -54,6 +54,7 @@ impl KafkaSplit {
                 caught_up: false,
                 finished: false,
                 lag: None,
+                timestamp: None,
             },
             clock,
             fetching: false,
