@@ -7,6 +7,7 @@ mod demo;
 mod diff;
 mod get;
 mod launch;
+mod metrics_arguments;
 mod progress;
 mod remote;
 mod run;
@@ -64,6 +65,8 @@ enum Command {
     Token(remote::TokenCommand),
     /// Shows how a job is doing: a server's by its name, or one of this machine by its socket.
     Status(control::StatusArguments),
+    /// Shows how far a job is behind, partition by partition: a server's by its name, or one of this machine by its socket.
+    Lag(control::StatusArguments),
     /// Takes a savepoint of a job: a server's by its name, or one of this machine by its socket.
     Savepoint(control::SavepointArguments),
     /// Stops a job with a final checkpoint: a server's by its name, or one of this machine by its socket.
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Token(command) => remote::token(&command),
         Command::Completions(arguments) => completions::completions(&arguments),
         Command::Status(arguments) => control::status(&arguments),
+        Command::Lag(arguments) => control::lag(&arguments),
         Command::Savepoint(arguments) => control::savepoint(&arguments),
         Command::Stop(arguments) => control::stop(&arguments),
         Command::Tap(arguments) => tap::tap(&arguments),

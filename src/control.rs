@@ -16,14 +16,17 @@
 pub mod api;
 mod checkpoints;
 pub mod client;
+pub mod endpoint;
 pub mod files;
 pub mod folders;
+mod healths;
 pub mod lifecycle;
 pub mod listener;
 pub mod logs;
 pub mod protocol;
 pub mod registry;
 pub mod remote;
+mod scrape;
 pub mod server;
 pub mod socket;
 pub mod status;

@@ -10,10 +10,12 @@ mod restore;
 mod start;
 mod start_point;
 mod take_over;
+mod vitals;
 mod worker;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::PathBuf,
     str::FromStr,
     sync::{
@@ -26,9 +28,12 @@ use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::paths;
 
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
+use self::vitals::{Vitals, Watching};
 pub use self::{error::RunError, prepare::prepare};
 use crate::cluster::{Cluster, ClusterOptions};
+use crate::control::endpoint::{self, MetricsAddress};
 use crate::control::socket;
+use crate::metrics::exposition::Exposition;
 use crate::runtime::context::{JobContext, Place};
 use crate::runtime::savepoints::Outcome;
 use crate::runtime::stats::Stats;
@@ -91,6 +96,8 @@ pub struct RunOptions {
     pub allow_duplicates: bool,
     /// The socket of the process that runs the job: it is stopped when this one is ready.
     pub take_over: Option<PathBuf>,
+    /// Where this process serves its metrics for Prometheus; nowhere if absent.
+    pub metrics: Option<MetricsAddress>,
     /// Where the job answers requests; nowhere if absent.
     pub socket: Option<PathBuf>,
     /// Without that place the job does not run; otherwise it only warns.
@@ -103,6 +110,9 @@ pub struct PreparedJob {
     cluster: Option<Cluster>,
     socket: Option<PathBuf>,
     socket_required: bool,
+    metrics: Option<MetricsAddress>,
+    vitals: Arc<Vitals>,
+    watching: Option<Watching>,
     /// What it goes on from, for people.
     origin: Option<String>,
     location: String,
@@ -174,6 +184,30 @@ impl PreparedJob {
         self.context.stats.clone()
     }
 
+    /// Serves this process's metrics from now on, if that was asked for. Returns where.
+    ///
+    /// # Errors
+    /// If nobody can listen there.
+    pub fn serve_metrics(&self) -> Result<Option<SocketAddr>, RunError> {
+        let Some(address) = self.metrics else {
+            return Ok(None);
+        };
+        let vitals = self.vitals.clone();
+        let leads = self.context.place.leads();
+        let text = Arc::new(move || {
+            let mut exposition = Exposition::default();
+            // Each process tells its own part.
+            let own = match leads {
+                true => vitals.measurements().into_iter().next(),
+                false => vitals.own(),
+            };
+            own.iter().for_each(|own| exposition.add_job(own));
+            exposition.text()
+        });
+        let bound = endpoint::serve(address, text).map_err(RunError::of)?;
+        Ok(Some(bound))
+    }
+
     /// Runs the job until its input ends or somebody stops it.
     ///
     /// # Errors
@@ -186,6 +220,7 @@ impl PreparedJob {
         let undelivered = self.execute()?;
         self.context.taps.end();
         drop(reporting);
+        self.watching = None;
         let readers = std::mem::take(
             &mut *self
                 .context
@@ -256,9 +291,8 @@ impl PreparedJob {
         let Some(path) = &self.socket else {
             return Ok(None);
         };
-        let reports = self.cluster.as_ref().map(Cluster::reports);
-        let respond = answers::responder(&self.context, reports.unwrap_or_default());
-        match socket::listen(path, respond) {
+        let responder = answers::responder(&self.context, self.vitals.clone());
+        match socket::listen(path, responder) {
             Ok(listening) => Ok(Some(listening)),
             Err(error) => {
                 let message = format!(

@@ -17,7 +17,7 @@ pub struct ClusterArguments {
     processes: Option<u16>,
     /// Which of them this one is: 0 to N-1.
     #[arg(long, value_name = "I", requires_all = ["processes", "hosts"])]
-    process: Option<u16>,
+    pub process: Option<u16>,
     /// A file with one host:port per line: line I is where process I can be reached.
     #[arg(long, value_name = "FILE", requires_all = ["processes", "process"])]
     hosts: Option<PathBuf>,

@@ -1,5 +1,6 @@
-//! `tidewright status`, `savepoint` and `stop`: ask a running job over its local socket.
+//! `tidewright status`, `lag`, `savepoint` and `stop`: ask a running job over its local socket.
 
+mod lag;
 mod savepoint;
 mod status;
 mod stop;
@@ -9,6 +10,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+pub use self::lag::{lag, text as lag_text};
 pub use self::savepoint::{SavepointArguments, savepoint};
 pub use self::status::{StatusArguments, status};
 pub use self::stop::{StopArguments, stop};

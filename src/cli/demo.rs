@@ -57,6 +57,7 @@ pub fn demo(arguments: &DemoArguments) -> ExitCode {
         allow_duplicates: false,
         take_over: None,
         socket: Some(PathBuf::from(DEFAULT_SOCKET)),
+        metrics: None,
         socket_required: true,
     };
     let hint = format!("in a second terminal: {} get customer u0000042", program());

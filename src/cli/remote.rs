@@ -1,6 +1,7 @@
 //! Commands that ask a server.
 
 mod checkpoints;
+mod lag;
 mod list;
 mod logs;
 mod operation;
@@ -13,6 +14,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 
 pub use self::checkpoints::{CheckpointsArguments, checkpoints};
+pub use self::lag::lag;
 pub use self::list::{ListArguments, list};
 pub use self::logs::{LogsArguments, logs};
 pub use self::operation::{CancelArguments, cancel, savepoint, stop};
@@ -119,7 +121,7 @@ fn ago(ms: u64) -> String {
 }
 
 /// Rows under their headings, in columns.
-fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         let widest = cells.map(|cell| cell.chars().count()).max();

@@ -7,6 +7,7 @@ use tidewright_jobs::{Compiled, Warning, compile};
 
 use super::cluster::{self, ClusterArguments};
 use super::launch;
+use super::metrics_arguments::MetricsArguments;
 use super::progress::Progress;
 use super::start_arguments::StartArguments;
 use super::supervised::SupervisedArguments;
@@ -70,6 +71,8 @@ pub struct RunArguments {
     #[arg(long)]
     socket: Option<PathBuf>,
     #[command(flatten)]
+    metrics: MetricsArguments,
+    #[command(flatten)]
     cluster: ClusterArguments,
     #[command(flatten)]
     supervised: SupervisedArguments,
@@ -131,6 +134,10 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         Ok(cluster) => cluster,
         Err(error) => return failed(error, EXIT_USAGE),
     };
+    let metrics = match arguments.metrics.address(&arguments.cluster) {
+        Ok(metrics) => metrics,
+        Err(error) => return failed(error, EXIT_USAGE),
+    };
     let socket = arguments.socket.clone();
     let socket = socket.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET));
     let options = RunOptions {
@@ -144,6 +151,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         bounded: arguments.bounded,
         allow_duplicates: arguments.allow_duplicates,
         take_over: arguments.take_over.clone(),
+        metrics,
         socket: Some(socket),
         socket_required: arguments.socket.is_some(),
     };
@@ -207,6 +215,11 @@ pub fn start(
     let told = !quiet || supervised.is_supervised();
     if told {
         eprintln!("{}", prepared.opening());
+    }
+    match prepared.serve_metrics() {
+        Ok(Some(address)) if told => eprintln!("metrics at http://{address}/metrics"),
+        Ok(_) => {}
+        Err(error) => failure::end(&error.to_string(), error.code()),
     }
     let place = prepared.place();
     let progress = (!quiet).then(|| Progress::start(prepared.stats(), place, hint));

@@ -5,7 +5,9 @@ mod auth;
 pub mod document;
 pub mod jobs;
 mod json;
+mod lag;
 mod logs;
+mod metrics;
 mod operations;
 mod problem;
 pub mod tap;
@@ -27,6 +29,7 @@ use tower_http::timeout::TimeoutLayer;
 pub use self::problem::{Kind, Problem};
 use super::files::AllowedFiles;
 use super::folders::Folders;
+use super::healths::Healths;
 use super::registry::Registry;
 use super::registry::records::Role;
 use super::supervisor::Wake;
@@ -46,6 +49,7 @@ struct Parts {
     folders: Folders,
     allowed: AllowedFiles,
     wake: Wake,
+    healths: Arc<Healths>,
 }
 
 impl Api {
@@ -56,12 +60,14 @@ impl Api {
         folders: Folders,
         allowed: AllowedFiles,
         wake: Wake,
+        healths: Arc<Healths>,
     ) -> Self {
         Self(Arc::new(Parts {
             registry,
             folders,
             allowed,
             wake,
+            healths,
         }))
     }
 
@@ -92,6 +98,9 @@ pub fn router(api: Api) -> Router {
             "/v1/jobs/{name}/checkpoints",
             jobs::list_checkpoints,
         )
+        .add(Method::GET, "/v1/jobs/{name}/lag", lag::show)
+        .add(Method::GET, "/v1/jobs/{name}/metrics", metrics::of_job)
+        .add(Method::GET, "/metrics", metrics::all)
         .add(Method::POST, "/v1/jobs/{name}/stop", operations::stop)
         .add(
             Method::POST,

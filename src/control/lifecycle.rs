@@ -51,6 +51,19 @@ impl JobState {
         )
     }
 
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Created,
+        Self::Running,
+        Self::Restarting,
+        Self::Failing,
+        Self::Failed,
+        Self::Cancelling,
+        Self::Canceled,
+        Self::Finished,
+        Self::Suspended,
+    ];
+
     /// The name as in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -3,6 +3,9 @@
 //! ```text
 //! {"get":{"relation":"customer","key":"u1"}}     {"row":{..}} or {"not_found":".."}
 //! {"status":{}}                                  {"status":{..}}, a JobStatus of all processes
+//! {"lag":{}}                                     {"lag":{..}}, a Lag
+//! {"health":{}}                                  {"health":{..}}, a Health
+//! {"metrics":{}}                                 {"metrics":[..]}, the Measurements of each process
 //! {"savepoint":{"to":null}}                      {"savepoint":{"location":"..","epoch":1,"bytes":2}} once it is complete
 //! {"stop":{"savepoint":false,"drain":false}}     {"stopping":{"generation":1}} at once; with a savepoint, {"savepoint":{..}} follows
 //! {"tap":{"relation":"customer","limit":10}}     {"tapped":{..}}, again and again, until one says how it ended
@@ -14,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::status::JobStatus;
+use crate::metrics::health::Health;
+use crate::metrics::lag::Lag;
+use crate::metrics::measurements::Measurements;
 pub use crate::runtime::savepoints::SavepointTaken;
 use crate::runtime::tap::RATE_DEFAULT;
 
@@ -30,6 +36,12 @@ pub enum Request {
     },
     /// How the job is doing.
     Status {},
+    /// How far it is behind.
+    Lag {},
+    /// Whether it does what it should.
+    Health {},
+    /// What its processes have measured.
+    Metrics {},
     /// A savepoint, while the job goes on.
     Savepoint {
         /// Where it goes: the URL of a folder of its own, `file:///..` or `s3://..`. `null`: below the job's checkpoint store.
@@ -102,6 +114,12 @@ pub enum Answer {
     NotFound(String),
     /// How the job is doing.
     Status(Box<JobStatus>),
+    /// How far it is behind.
+    Lag(Box<Lag>),
+    /// Whether it does what it should.
+    Health(Health),
+    /// What its processes have measured.
+    Metrics(Vec<Measurements>),
     /// The savepoint is complete and durable.
     Savepoint(SavepointTaken),
     /// The job is going to end.

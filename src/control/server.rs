@@ -11,6 +11,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 use super::api::{self, Api};
 use super::files::AllowedFiles;
 use super::folders::{Folders, write_private};
+use super::healths::Healths;
 use super::lifecycle::Policy;
 use super::listener::{self, TlsFiles};
 use super::registry::records::Role;
@@ -100,7 +101,8 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
         options.data.display(),
         folders.admin_token().display()
     );
-    let router = api::router(Api::new(registry, folders, allowed, wake));
+    let healths = Healths::watch(registry.clone(), folders.clone()).map_err(ServerError::of)?;
+    let router = api::router(Api::new(registry, folders, allowed, wake, healths));
     runtime.spawn(listener::serve(listening, tls, router));
     // Nobody can be left to send the signal's news: then there is no more to wait for either.
     let _ = runtime.block_on(ended);

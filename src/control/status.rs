@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::metrics::frontiers::{FrontierStatus, Frontiers};
+use crate::metrics::health::Health;
 use crate::runtime::context::JobContext;
 use crate::runtime::stats::Stats;
 use crate::runtime::summary::{Checkpoints, RowsOut, Summary, add};
@@ -27,6 +29,9 @@ pub struct JobStatus {
     pub started_ms: u64,
     /// What it is doing.
     pub state: RunState,
+    /// Whether it does what it should.
+    #[serde(default)]
+    pub health: Health,
     /// Records read, by source.
     pub events_in: BTreeMap<String, u64>,
     /// Rows made by each view and delivered by each sink.
@@ -99,28 +104,6 @@ impl RunState {
     }
 }
 
-/// The four frontiers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Frontiers {
-    /// Closed by the sources.
-    pub ingested: FrontierStatus,
-    /// Completed by all operators.
-    pub computed: FrontierStatus,
-    /// Covered by a published checkpoint.
-    pub durable: FrontierStatus,
-    /// Acknowledged by the stores of all sinks.
-    pub delivered: FrontierStatus,
-}
-
-/// The last epoch behind a frontier. 0 before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FrontierStatus {
-    /// The epoch.
-    pub epoch: u64,
-    /// When it was the current epoch: wall clock, milliseconds since 1970.
-    pub wall_clock_ms: u64,
-}
-
 /// Published checkpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointStatus {
@@ -169,11 +152,13 @@ impl JobStatus {
             workers: context.workers,
             started_ms: u64::try_from(context.started_ms).unwrap_or(0),
             state: RunState::of(context),
+            // Judged by whoever knows all processes.
+            health: Health::default(),
             events_in: summary.events_in,
             rows_out: summary.rows_out,
             late: summary.late,
             dead_lettered: summary.dead_lettered,
-            frontiers: frontiers(context),
+            frontiers: Frontiers::of(context),
             delivered: summary.delivered_epoch,
             checkpoints: checkpoints(stats, &summary.checkpoints),
             cpu_seconds: summary.cpu_seconds,
@@ -218,28 +203,6 @@ impl JobStatus {
     }
 }
 
-fn frontiers(context: &JobContext) -> Frontiers {
-    let stats = &*context.stats;
-    // Epochs follow the wall clock, unless the restored ones were ahead of it.
-    let ahead = context
-        .start
-        .saturating_sub(u64::try_from(context.started_ms).unwrap_or(0));
-    let at = |epoch: u64| FrontierStatus {
-        epoch,
-        wall_clock_ms: epoch.saturating_sub(ahead),
-    };
-    let delivered = stats.delivered.values().map(|epoch| epoch.get()).min();
-    // They are read one after the other while they move, and before the first epoch only the restored ones are known.
-    let durable = stats.durable.get();
-    let ingested = stats.ingested.get().max(durable);
-    Frontiers {
-        ingested: at(ingested),
-        computed: at(stats.computed.get().clamp(durable, ingested)),
-        durable: at(durable),
-        delivered: at(delivered.unwrap_or(durable).min(durable)),
-    }
-}
-
 fn checkpoints(stats: &Stats, published: &Checkpoints) -> CheckpointStatus {
     let last = stats.published_ms.get();
     CheckpointStatus {
@@ -281,6 +244,7 @@ mod tests {
             workers: 3,
             started_ms: 0,
             state,
+            health: Health::default(),
             events_in: rows(10),
             rows_out: RowsOut {
                 views: rows(5),

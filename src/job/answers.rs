@@ -12,8 +12,7 @@ use std::{
     },
 };
 
-use super::report::status;
-use crate::cluster::Reports;
+use super::vitals::Vitals;
 use crate::control::protocol::{Answer, Request, StopSavepoint, Stopping};
 use crate::control::socket::{Reply, Respond};
 use crate::dataflow;
@@ -30,7 +29,7 @@ enum Later {
 }
 
 /// Answers requests for as long as the job runs: the socket's threads outlive it, what it has open must not.
-pub(super) fn responder(context: &Arc<JobContext>, reports: Arc<Reports>) -> Respond {
+pub(super) fn responder(context: &Arc<JobContext>, vitals: Arc<Vitals>) -> Respond {
     let stores = dataflow::embedded_paths(context);
     let context: Weak<JobContext> = Arc::downgrade(context);
     Arc::new(move |request, reply: Reply<'_>| {
@@ -38,7 +37,7 @@ pub(super) fn responder(context: &Arc<JobContext>, reports: Arc<Reports>) -> Res
             reply(Answer::Refused("the job has ended".to_owned()));
             return;
         };
-        let later = respond(&context, &reports, &stores, request, reply);
+        let later = respond(&context, &vitals, &stores, request, reply);
         drop(context);
         match later {
             None => {}
@@ -57,14 +56,17 @@ pub(super) fn responder(context: &Arc<JobContext>, reports: Arc<Reports>) -> Res
 /// Answers what can be answered at once, and gives what the client waits for besides.
 fn respond(
     context: &JobContext,
-    reports: &Reports,
+    vitals: &Vitals,
     stores: &Stores,
     request: Request,
     reply: Reply<'_>,
 ) -> Option<Later> {
     let (answer, later) = match request {
         Request::Get { relation, key } => (get(context, stores, &relation, &key), None),
-        Request::Status {} => (Answer::Status(Box::new(status(context, reports))), None),
+        Request::Status {} => (Answer::Status(Box::new(vitals.status(context))), None),
+        Request::Lag {} => (Answer::Lag(Box::new(vitals.lag())), None),
+        Request::Health {} => (Answer::Health(vitals.health()), None),
+        Request::Metrics {} => (Answer::Metrics(vitals.measurements()), None),
         Request::Tap(request) => match tap::Open::new(context, request) {
             Ok(tap) => return Some(Later::Tap(tap)),
             Err(refused) => (refused, None),

@@ -24,6 +24,7 @@ use super::memory::memory;
 use super::restore;
 use super::start_point::{self, StartPoint};
 use super::take_over::take_over;
+use super::vitals::Vitals;
 use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::dataflow;
@@ -217,11 +218,16 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     // Before this, a signal ends the process as it ends any other; nothing has begun.
     stop_on_signals(&context.stop)?;
     let location = context.location.clone();
+    let context = Arc::new(context);
+    let (vitals, watching) = Vitals::watch(&context, cluster.as_ref()).map_err(RunError::of)?;
     Ok(PreparedJob {
-        context: Arc::new(context),
+        context,
+        vitals,
+        watching: Some(watching),
         cluster,
         socket: options.socket,
         socket_required: options.socket_required,
+        metrics: options.metrics,
         origin,
         location,
     })

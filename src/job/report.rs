@@ -9,13 +9,36 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::RunError;
 use crate::cluster::{Reports, TellLeader};
 use crate::control::status::JobStatus;
+use crate::metrics::health::Health;
+use crate::metrics::measurements::Measurements;
 use crate::runtime::context::JobContext;
 
 /// How often process 0 is told: so old may be what it answers.
 const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// What process 0 is told.
+#[derive(Serialize, Deserialize)]
+struct Report {
+    status: JobStatus,
+    measured: Measurements,
+}
+
+impl Report {
+    fn of(context: &JobContext) -> Self {
+        let mut measured = Measurements::take(context);
+        // Process 0 knows the others.
+        measured.splits.retain(|split| split.is_here);
+        Self {
+            status: JobStatus::of(context),
+            measured,
+        }
+    }
+}
 
 /// Process 0 is told until this is dropped.
 pub(super) struct Reporting {
@@ -32,7 +55,7 @@ pub(super) fn report(context: &Arc<JobContext>, tell: TellLeader) -> Result<Repo
         .spawn(move || {
             while let Some(context) = context.upgrade() {
                 // It is made of numbers and text: always JSON.
-                tell(serde_json::to_value(JobStatus::of(&context)).unwrap_or_default());
+                tell(serde_json::to_value(Report::of(&context)).unwrap_or_default());
                 drop(context);
                 if ended.recv_timeout(TELL_EVERY) != Err(RecvTimeoutError::Timeout) {
                     return;
@@ -57,9 +80,22 @@ impl Drop for Reporting {
     }
 }
 
-/// How the job is doing, over all its processes.
-pub(super) fn status(context: &JobContext, reports: &Reports) -> JobStatus {
+/// What the other processes told last, in their order.
+fn told(reports: &Reports) -> impl Iterator<Item = Report> {
     let told = reports.all().into_values();
-    let told = told.filter_map(|report| serde_json::from_value(report).ok());
-    JobStatus::of(context).with_others(told.collect(), context.place.processes)
+    told.filter_map(|report| serde_json::from_value(report).ok())
+}
+
+/// How the job is doing, over all its processes.
+pub(super) fn status(context: &JobContext, reports: &Reports, health: Health) -> JobStatus {
+    let told = told(reports).map(|report| report.status);
+    JobStatus {
+        health,
+        ..JobStatus::of(context).with_others(told.collect(), context.place.processes)
+    }
+}
+
+/// What the other processes have measured.
+pub(super) fn measured(reports: &Reports) -> impl Iterator<Item = Measurements> {
+    told(reports).map(|report| report.measured)
 }

@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod checkpoints;
+pub mod consumer_groups;
 pub mod crew;
 pub mod dynamodb;
 pub mod eventually;
@@ -13,6 +14,7 @@ pub mod input;
 pub mod jobfile;
 pub mod kafka;
 pub mod machines;
+pub mod metrics;
 pub mod process;
 pub mod proxy;
 pub mod random;

@@ -17,6 +17,7 @@ mod exactly_once;
 mod formats;
 mod harness;
 mod harness_works;
+mod metrics;
 mod mistakes;
 mod mutants;
 mod oracle;

@@ -10,7 +10,7 @@ mod tap;
 use serde_json::{Value, json};
 
 /// A job that makes and counts events for ever, with nothing else running; `count` ends it.
-fn counting(name: &str, count: Option<u64>) -> String {
+pub fn counting(name: &str, count: Option<u64>) -> String {
     let count = count.map_or_else(String::new, |count| format!(", count: {count}"));
     format!(
         "name: {name}
@@ -29,6 +29,6 @@ sinks:
 }
 
 /// The request that submits a job file.
-fn submission(file: &str) -> Value {
+pub fn submission(file: &str) -> Value {
     json!({ "file": file })
 }

@@ -11,16 +11,16 @@ use crate::control::protocol::{Answer, Request};
 use crate::control::status::{JobStatus, RunState};
 use crate::runtime::epoch::wall_clock_ms;
 
-/// Arguments of `tidewright status`.
+/// Arguments of `tidewright status` and `lag`.
 #[derive(Debug, Args)]
 pub struct StatusArguments {
     /// A job of a server. Without it, the job that listens at the socket.
     #[arg(conflicts_with = "socket")]
-    job: Option<String>,
+    pub(super) job: Option<String>,
     #[command(flatten)]
-    server: ServerArguments,
+    pub(super) server: ServerArguments,
     #[command(flatten)]
-    asking: Asking,
+    pub(super) asking: Asking,
 }
 
 /// Shows how a job is doing.
@@ -64,6 +64,8 @@ fn text(status: &JobStatus) -> String {
         let counts = counts.iter().map(|(name, count)| format!("{name} {count}"));
         counts.collect::<Vec<_>>().join("  ")
     };
+    let (verdict, reason) = (status.health.verdict.name(), &status.health.reason);
+    line("health", format!("{verdict}: {reason}"));
     line("events", counts(&status.events_in));
     line("rows", counts(&status.rows_out.views));
     line("delivered", counts(&status.rows_out.sinks));

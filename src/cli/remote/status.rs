@@ -23,6 +23,10 @@ fn text(job: &JobView) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {name:<12} {value}");
     };
+    if let Some(health) = &job.health {
+        let verdict = health.verdict.name();
+        line("health", format!("{verdict}: {}", health.reason));
+    }
     line(
         "version",
         format!(

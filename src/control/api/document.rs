@@ -8,7 +8,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
-use super::{jobs, logs, operations, tap, tokens};
+use super::{jobs, lag, logs, metrics, operations, tap, tokens};
 use crate::control::registry::records::Role;
 
 /// The document of the API.
@@ -27,8 +27,11 @@ use crate::control::registry::records::Role;
         jobs::submit,
         jobs::show,
         jobs::list_checkpoints,
+        lag::show,
         logs::read,
         tap::tap,
+        metrics::all,
+        metrics::of_job,
         operations::stop,
         operations::savepoint,
         operations::cancel,

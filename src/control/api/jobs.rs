@@ -34,7 +34,9 @@ const KEY_BYTES_MAX: usize = 200;
 pub async fn list(State(api): State<Api>) -> Result<Json<JobList>, Problem> {
     api.blocking(|parts| {
         let jobs = parts.registry.jobs_with_versions()?;
-        let jobs = jobs.iter().map(|(job, version)| JobView::of(job, version));
+        let jobs = jobs
+            .iter()
+            .map(|(job, version)| JobView::of(job, version, parts.healths.of(job)));
         Ok(Json(JobList {
             jobs: jobs.collect(),
         }))
@@ -75,7 +77,7 @@ pub async fn submit(
         let (job, version) = parts.registry.job(&job.name)?;
         let location = format!("/v1/jobs/{}", job.name);
         let view = SubmittedView {
-            job: JobView::of(&job, &version),
+            job: JobView::of(&job, &version, parts.healths.of(&job)),
             warnings: checked.warnings,
         };
         Ok((StatusCode::CREATED, [(LOCATION, location)], Json(view)).into_response())
@@ -115,7 +117,8 @@ pub async fn show(
 ) -> Result<Json<JobView>, Problem> {
     api.blocking(move |parts| {
         let (job, version) = parts.registry.job(&name)?;
-        Ok(Json(JobView::of(&job, &version)))
+        let health = parts.healths.of(&job);
+        Ok(Json(JobView::of(&job, &version, health)))
     })
     .await
 }

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::control::lifecycle::{Desired, JobState};
 use crate::control::registry::records::{Job, Role, Token, Version};
+use crate::metrics::health::Health;
 
 /// A job.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -13,6 +14,8 @@ pub struct JobView {
     pub name: String,
     /// Where it is in its life.
     pub state: JobState,
+    /// Whether it does what it should, as of a second ago; `null` if it is not to run, or has just begun.
+    pub health: Option<Health>,
     /// What is wanted of it.
     pub desired: Desired,
     /// Since when it is in this state.
@@ -55,7 +58,7 @@ pub struct ProcessView {
 impl JobView {
     /// What is shown of a job.
     #[must_use]
-    pub fn of(job: &Job, version: &Version) -> Self {
+    pub fn of(job: &Job, version: &Version, health: Option<Health>) -> Self {
         let lifecycle = &job.lifecycle;
         let waits = lifecycle.state == JobState::Restarting && job.processes.is_empty();
         let processes = job.processes.iter().map(|process| ProcessView {
@@ -66,6 +69,7 @@ impl JobView {
         Self {
             name: job.name.clone(),
             state: lifecycle.state,
+            health,
             desired: lifecycle.desired,
             since_ms: lifecycle.since_ms,
             version: job.version,

@@ -184,6 +184,14 @@ impl Server {
         self.ask("POST", path, Some(&self.admin_token()), &[], body)
     }
 
+    /// Reads text as the admin.
+    #[track_caller]
+    pub fn text(&self, path: &str) -> String {
+        let reply = self.ask("GET", path, Some(&self.admin_token()), &[], None);
+        assert_eq!(reply.status, 200, "{path}: {reply:?}");
+        reply.text
+    }
+
     pub fn job(&self, name: &str) -> Value {
         self.get(&format!("/v1/jobs/{name}"))
     }
