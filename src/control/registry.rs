@@ -36,8 +36,9 @@ const OPERATIONS: Table<&str, Operation> = Table::new("operations");
 const IDEMPOTENCY: Table<&str, Idempotent> = Table::new("idempotency");
 const TOKENS: Table<&str, Token> = Table::new("tokens");
 
-/// The form of the tables that this release writes.
-const FORMAT_VERSION: u64 = 1;
+/// The form of the tables that this release writes. What format 1 has noted reads as a job in one process; a release that
+/// knows only format 1 would start several as one, so it must not open what this one has written.
+const FORMAT_VERSION: u64 = 2;
 /// How long operations that are over and idempotency keys are kept, in milliseconds.
 pub const KEEP_MS: u64 = 7 * 24 * 3600 * 1000;
 
@@ -130,12 +131,12 @@ impl Registry {
                 .map_err(database)?
                 .map(|value| value.value());
             match format {
-                None => {
+                Some(FORMAT_VERSION) => Ok(()),
+                None | Some(1..FORMAT_VERSION) => {
                     meta.insert("format_version", FORMAT_VERSION)
                         .map_err(database)?;
                     Ok(())
                 }
-                Some(FORMAT_VERSION) => Ok(()),
                 Some(other) => Err(RegistryError::Format(other)),
             }
         })?;

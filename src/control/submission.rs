@@ -26,14 +26,18 @@ pub struct Submission {
     /// The job's name, instead of the job file's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Worker threads.
-    #[serde(default = "default_workers")]
+    /// Worker threads of each process.
+    #[serde(default = "one")]
     #[schema(default = 1, minimum = 1, maximum = 1024)]
     pub workers: u16,
+    /// Processes, which the server starts and ends together.
+    #[serde(default = "one")]
+    #[schema(default = 1, minimum = 1, maximum = 256)]
+    pub processes: u16,
     /// Changed values of the job file.
     #[serde(default)]
     pub set: Vec<Change>,
-    /// Resident memory at which the job's process is ended and started again, in bytes; unlimited if absent.
+    /// Resident memory of all its processes together at which the job is ended and started again, in bytes; unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub memory_limit_bytes: Option<u64>,
@@ -53,7 +57,7 @@ fn default_file_name() -> String {
     "job.yaml".to_owned()
 }
 
-fn default_workers() -> u16 {
+fn one() -> u16 {
     1
 }
 
@@ -80,6 +84,21 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
+/// Worker threads of each process and processes that a job may have.
+///
+/// # Errors
+/// [`Refused::Request`].
+pub fn check_shape(workers: u16, processes: u16) -> Result<(), Refused> {
+    for (name, value, most) in [("workers", workers, 1024), ("processes", processes, 256)] {
+        if !(1..=most).contains(&value) {
+            return Err(Refused::Request(format!(
+                "`{name}` is {value}, it must be between 1 and {most}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a submission without connecting to anything.
 ///
 /// # Errors
@@ -89,12 +108,7 @@ pub fn check(
     folders: &Folders,
     allowed: &AllowedFiles,
 ) -> Result<Checked, Refused> {
-    if !(1..=1024).contains(&submission.workers) {
-        return Err(Refused::Request(format!(
-            "`workers` is {}, it must be between 1 and 1024",
-            submission.workers
-        )));
-    }
+    check_shape(submission.workers, submission.processes)?;
     if submission.memory_limit_bytes == Some(0) {
         return Err(Refused::Request(
             "`memory_limit_bytes` must be more than 0".to_owned(),
@@ -123,6 +137,7 @@ pub fn check(
         text,
         overrides,
         workers: submission.workers,
+        processes: submission.processes,
         memory_limit_bytes: submission.memory_limit_bytes,
     };
     Ok(Checked { version, warnings })

@@ -2,15 +2,13 @@
 //! down, and only then does it. So whatever moment the server is killed at, the next one finds either a step that was
 //! not begun, or one that it can see the effect of.
 
+mod crew;
 mod errands;
 pub mod process;
 mod words;
 
 use std::{
-    collections::HashMap,
     io,
-    path::PathBuf,
-    process::{Child, Command},
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
@@ -19,12 +17,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use self::crew::{Crew, Crews, Start};
 use self::errands::Errands;
-use self::process::{ProcessId, Waiting, meaning, spawn};
+use self::process::ProcessId;
 use super::client;
 use super::folders::Folders;
 use super::lifecycle::{Action, Exit, JobState, Lifecycle, Observed, Policy};
-use super::logs;
 use super::protocol::{Answer, Request};
 use super::registry::records::{Job, Operation, OperationKind, Version};
 use super::registry::{Registry, RegistryError};
@@ -56,12 +54,7 @@ pub struct Supervisor {
     registry: Arc<Registry>,
     folders: Folders,
     policy: Policy,
-    /// This program: what jobs run in.
-    program: PathBuf,
-    /// Log lines as JSON.
-    log_json: bool,
-    /// Processes that this server has started, to be collected when they end.
-    children: HashMap<i32, Child>,
+    crews: Crews,
     errands: Errands,
     wake: Wake,
     forget_at_ms: u64,
@@ -91,11 +84,9 @@ impl Supervisor {
         let wake = Wake(wake);
         let mut supervisor = Self {
             registry,
+            crews: Crews::new(folders.clone(), log_json)?,
             folders,
             policy,
-            program: std::env::current_exe()?,
-            log_json,
-            children: HashMap::new(),
             errands: Errands::default(),
             wake: wake.clone(),
             forget_at_ms: 0,
@@ -180,9 +171,7 @@ impl Supervisor {
             tracing::info!(job = job.name, state = next.lifecycle.state.name(), "state");
         }
         if over {
-            for process in &job.processes {
-                self.children.remove(&process.pid);
-            }
+            self.crews.forget(&job.processes);
         }
         if action == Action::Kill {
             for process in &job.processes {
@@ -200,40 +189,12 @@ impl Supervisor {
 
     /// Looks at a job's processes.
     fn observe(&mut self, job: &Job, version: &Version) -> Observed {
-        let mut seen = Observed::default();
-        for process in &job.processes {
-            let exit = match self.children.get_mut(&process.pid).map(Child::try_wait) {
-                Some(Ok(None)) => None,
-                Some(Ok(Some(status))) => Some(meaning(status)),
-                Some(Err(_)) | None if process.is_alive() => None,
-                Some(Err(_)) | None => {
-                    Some((Exit::Failed, "ended while no server watched it".to_owned()))
-                }
-            };
-            match exit {
-                None => {
-                    seen.alive += 1;
-                    let used = process.resident_bytes().unwrap_or(0);
-                    if let Some(limit) = version.memory_limit_bytes.filter(|limit| used > *limit) {
-                        seen.over_memory = Some(format!(
-                            "used {} MiB of memory, more than its limit of {} MiB",
-                            used >> 20,
-                            limit >> 20
-                        ));
-                    }
-                }
-                Some((exit, how)) => {
-                    let (exit, words) = self.last_words(job, exit, how);
-                    if seen
-                        .ended
-                        .as_ref()
-                        .is_none_or(|worst| badness(exit) > badness(worst.0))
-                    {
-                        seen.ended = Some((exit, words));
-                    }
-                }
-            }
-        }
+        let mut seen = self.crews.observe(&Crew {
+            job,
+            attempt: job.attempt,
+            processes: &job.processes,
+            memory_limit: version.memory_limit_bytes,
+        });
         let all = seen.alive > 0 && seen.alive == job.processes.len();
         // Once it runs, it is not asked again and again.
         let known = matches!(
@@ -255,22 +216,7 @@ impl Supervisor {
         status.state != RunState::Restoring && job.processes.iter().any(is_ours)
     }
 
-    /// How a process ended by its own account, else by its exit status and the end of its log.
-    fn last_words(&self, job: &Job, exit: Exit, how: String) -> (Exit, String) {
-        match std::fs::read_to_string(self.folders.outcome(job.id)).as_deref() {
-            Ok(OUTCOME_FINISHED) => (Exit::Finished, how),
-            Ok(OUTCOME_STOPPED) => (Exit::Stopped, how),
-            _ => {
-                let said = words::last_error(&self.folders.logs(&job.name));
-                (
-                    exit,
-                    said.map_or(how.clone(), |said| format!("{how}: {said}")),
-                )
-            }
-        }
-    }
-
-    /// Starts a job's process, notes it, and only then lets it go.
+    /// Starts a job's processes, notes them, and only then lets them go.
     fn begin(
         &mut self,
         job: &Job,
@@ -278,10 +224,16 @@ impl Supervisor {
         lifecycle: Lifecycle,
     ) -> Result<(), RegistryError> {
         let now_ms = now_ms();
-        let started = match self.spawn(job, version, now_ms) {
+        let start = Start {
+            job,
+            version,
+            attempt: job.attempt.saturating_add(1),
+            opening: words::opening(version.version, job.lifecycle.restarts),
+        };
+        let started = match self.crews.spawn(&start, now_ms) {
             Ok(started) => started,
             Err(error) => {
-                let words = format!("its process cannot be started: {error}");
+                let words = format!("its processes cannot be started: {error}");
                 let seen = Observed {
                     ended: Some((Exit::Failed, words)),
                     ..Observed::default()
@@ -295,54 +247,21 @@ impl Supervisor {
                 return Ok(());
             }
         };
-        let pid = started.id.pid;
         let next = Job {
             lifecycle,
-            processes: vec![started.id.clone()],
+            processes: started.iter().map(|one| one.id.clone()).collect(),
+            attempt: start.attempt,
             ..job.clone()
         };
+        let message = serde_json::to_string(&version.overrides)?;
         if self.registry.replace(job, &next, now_ms)? {
-            let child = started.release(&serde_json::to_string(&version.overrides)?);
-            self.children.insert(pid, child);
-            tracing::info!(job = job.name, pid, "started");
+            self.crews.release(started, &message);
+            let pids: Vec<_> = next.processes.iter().map(|process| process.pid).collect();
+            tracing::info!(job = job.name, ?pids, "started");
         } else {
-            let mut child = started.child;
-            // It was never let go.
-            let _ = child.kill();
-            let _ = child.wait();
+            crew::abandon(started);
         }
         Ok(())
-    }
-
-    fn spawn(&self, job: &Job, version: &Version, now_ms: u64) -> io::Result<Waiting> {
-        let file = self.folders.write_job_file(&job.name, &version.text)?;
-        let logs = self.folders.logs(&job.name);
-        let outcome = self.folders.outcome(job.id);
-        match std::fs::remove_file(&outcome) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        logs::note(
-            &logs,
-            &words::opening(version.version, job.lifecycle.restarts),
-        )?;
-        let mut command = Command::new(&self.program);
-        command
-            .current_dir(self.folders.job(&job.name))
-            .env_remove(super::remote::TOKEN_VARIABLE)
-            .arg("run")
-            .arg(file)
-            .args(["--workers", &version.workers.to_string(), "--quiet"])
-            .arg("--socket")
-            .arg(self.folders.socket(job.id))
-            .arg("--log-folder")
-            .arg(&logs)
-            .arg("--supervised")
-            .arg(outcome);
-        if self.log_json {
-            command.arg("--log-json");
-        }
-        spawn(command, &logs::path(&logs, logs::last(&logs)?), now_ms)
     }
 }
 
@@ -350,12 +269,3 @@ impl Supervisor {
 pub const OUTCOME_FINISHED: &str = "finished";
 /// What it writes when it ends because somebody stopped it.
 pub const OUTCOME_STOPPED: &str = "stopped";
-
-fn badness(exit: Exit) -> u8 {
-    match exit {
-        Exit::Finished => 0,
-        Exit::Stopped => 1,
-        Exit::Failed => 2,
-        Exit::Hopeless => 3,
-    }
-}

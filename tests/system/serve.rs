@@ -4,6 +4,7 @@ mod api;
 mod command_line;
 mod files;
 mod kills;
+mod processes;
 mod supervision;
 mod tap;
 

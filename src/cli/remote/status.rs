@@ -26,10 +26,10 @@ fn text(job: &JobView) -> String {
     line(
         "version",
         format!(
-            "{}, submitted {} ago, {} worker(s)",
+            "{}, submitted {} ago, {}",
             job.version,
             ago(job.submitted_ms),
-            job.workers
+            shape(job)
         ),
     );
     for process in &job.processes {
@@ -49,6 +49,14 @@ fn text(job: &JobView) -> String {
         line("last error", format!("{} ago: {error}", ago(at)));
     }
     text
+}
+
+/// Its workers and processes.
+pub fn shape(job: &JobView) -> String {
+    match job.process_count {
+        1 => format!("{} worker(s)", job.workers),
+        processes => format!("{} worker(s) in each of {processes} processes", job.workers),
+    }
 }
 
 /// What its processes use, and may.

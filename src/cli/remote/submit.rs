@@ -21,13 +21,16 @@ pub struct SubmitArguments {
     /// The job's name, instead of the job file's.
     #[arg(long)]
     name: Option<String>,
-    /// Worker threads.
+    /// Worker threads of each process.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: u16,
+    /// Processes, which the server starts and ends together.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    processes: u16,
     /// Replaces a value of the job file, such as `checkpoint.interval=20ms`. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_override)]
     overrides: Vec<(String, String)>,
-    /// Resident memory at which the job's process is ended and started again, such as 2GiB.
+    /// Resident memory of all its processes together at which the job is ended and started again, such as 2GiB.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_limit: Option<ByteSize>,
     /// Waits until the job runs, or has ended.
@@ -69,6 +72,7 @@ fn try_submit(arguments: &SubmitArguments) -> Result<ExitCode, ExitCode> {
         file_name,
         name: arguments.name.clone(),
         workers: arguments.workers,
+        processes: arguments.processes,
         set: arguments.overrides.iter().map(change).collect(),
         memory_limit_bytes: arguments.memory_limit.map(|size| size.0),
     };

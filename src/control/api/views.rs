@@ -21,9 +21,11 @@ pub struct JobView {
     pub version: u32,
     /// When that version was submitted.
     pub submitted_ms: u64,
-    /// Worker threads.
+    /// Worker threads of each process.
     pub workers: u16,
-    /// Its processes.
+    /// How many processes it has while it runs.
+    pub process_count: u16,
+    /// Those that are there, by their index.
     pub processes: Vec<ProcessView>,
     /// Starts after the first one, since it was submitted.
     pub restarts: u64,
@@ -37,7 +39,7 @@ pub struct JobView {
     pub last_error: Option<String>,
     /// When that was.
     pub last_error_ms: Option<u64>,
-    /// Resident memory at which a process is ended, in bytes.
+    /// Resident memory of all processes together at which they are ended, in bytes.
     pub memory_limit_bytes: Option<u64>,
 }
 
@@ -71,6 +73,7 @@ impl JobView {
             version: job.version,
             submitted_ms: version.submitted_ms,
             workers: version.workers,
+            process_count: version.processes,
             processes: processes.collect(),
             restarts: lifecycle.restarts,
             failures: lifecycle.failures,

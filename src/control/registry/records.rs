@@ -19,8 +19,11 @@ pub struct Job {
     pub created_ms: u64,
     /// What is wanted of it and where it is.
     pub lifecycle: Lifecycle,
-    /// Its processes, as far as they have not been seen to end.
+    /// Its processes by their index, all of one start, until all have been seen to end.
     pub processes: Vec<ProcessId>,
+    /// Which start they are of: names their files. 0 for what format 1 has noted.
+    #[serde(default)]
+    pub attempt: u64,
 }
 
 /// One submission of a job. References such as `${env:NAME}` stay as they are written.
@@ -34,14 +37,21 @@ pub struct Version {
     pub text: String,
     /// Its changed values, (dotted path, value).
     pub overrides: Vec<(String, String)>,
-    /// Worker threads.
+    /// Worker threads of each process.
     pub workers: u16,
-    /// Resident memory at which a process is ended, in bytes; unlimited if absent.
+    /// Processes; one in what format 1 has noted.
+    #[serde(default = "one")]
+    pub processes: u16,
+    /// Resident memory of all processes together at which they are ended, in bytes; unlimited if absent.
     pub memory_limit_bytes: Option<u64>,
     /// When: milliseconds since 1970.
     pub submitted_ms: u64,
     /// By which token.
     pub submitted_by: String,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// What an operation does.

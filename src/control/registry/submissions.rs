@@ -17,9 +17,11 @@ pub struct NewVersion {
     pub text: String,
     /// Its changed values, (dotted path, value).
     pub overrides: Vec<(String, String)>,
-    /// Worker threads.
+    /// Worker threads of each process.
     pub workers: u16,
-    /// Resident memory at which a process is ended, in bytes.
+    /// Processes.
+    pub processes: u16,
+    /// Resident memory of all processes together at which they are ended, in bytes.
     pub memory_limit_bytes: Option<u64>,
 }
 
@@ -59,6 +61,7 @@ impl Registry {
                     created_ms: now_ms,
                     lifecycle: Lifecycle::submitted(now_ms),
                     processes: Vec::new(),
+                    attempt: 0,
                 },
                 Some(job) if job.lifecycle.state.is_terminal() => Job {
                     version: job.version.saturating_add(1),
@@ -86,6 +89,7 @@ impl Registry {
                 text: new.text,
                 overrides: new.overrides,
                 workers: new.workers,
+                processes: new.processes,
                 memory_limit_bytes: new.memory_limit_bytes,
                 submitted_ms: now_ms,
                 submitted_by: submitted_by.to_owned(),

@@ -46,6 +46,7 @@ fn new(name: &str, text: &str) -> NewVersion {
         text: text.to_owned(),
         overrides: vec![("a.b".to_owned(), "${env:SECRET}".to_owned())],
         workers: 2,
+        processes: 1,
         memory_limit_bytes: None,
     }
 }
@@ -82,6 +83,45 @@ fn what_was_submitted_is_there_after_the_next_start() {
         registry.job("three"),
         Err(RegistryError::NoSuchJob(_))
     ));
+}
+
+/// What format 1 has noted: no processes per job, no number of the start.
+#[test]
+fn what_the_release_before_has_noted_is_a_job_in_one_process() {
+    let mut registry = Opened::new();
+    registry.submit(new("old", "text"), "me", None, 10).unwrap();
+    let without = |json: serde_json::Value, names: &[&str]| {
+        let mut json = json;
+        for name in names {
+            let removed = json.as_object_mut().unwrap().remove(*name);
+            assert!(removed.is_some(), "{name}");
+        }
+        serde_json::to_vec(&json).unwrap()
+    };
+    let (job, version) = registry.job("old").unwrap();
+    let job = without(serde_json::to_value(&job).unwrap(), &["attempt"]);
+    let version = without(serde_json::to_value(&version).unwrap(), &["processes"]);
+    registry
+        .write(|transaction| {
+            let raw = |name| TableDefinition::<&str, &[u8]>::new(name);
+            let mut jobs = transaction.open_table(raw("jobs")).unwrap();
+            jobs.insert("old", &*job).unwrap();
+            let raw = TableDefinition::<(&str, u32), &[u8]>::new("versions");
+            let mut versions = transaction.open_table(raw).unwrap();
+            versions.insert(("old", 1), &*version).unwrap();
+            let mut meta = transaction.open_table(META).unwrap();
+            meta.insert("format_version", 1).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    registry.again();
+    let (job, version) = registry.job("old").unwrap();
+    assert_eq!((version.workers, version.processes), (2, 1));
+    assert_eq!(job.attempt, 0);
+    // From now on that release must not open it.
+    let meta = registry.read().unwrap().open_table(META).unwrap();
+    let format = meta.get("format_version").unwrap().unwrap().value();
+    assert_eq!(format, FORMAT_VERSION);
 }
 
 #[test]

@@ -214,6 +214,7 @@ fn fifty_jobs_are_listed() {
                 file_name: "job.yaml".to_owned(),
                 overrides: Vec::new(),
                 workers: 1,
+                processes: 1,
                 memory_limit_bytes: None,
             };
             registry.submit(new, "test", None, 1).unwrap();
