@@ -114,6 +114,19 @@ impl Folders {
         self.data.join("jobs").join(name)
     }
 
+    /// Where a job's processes run: what its file names by relative paths is here. A shadow shares it with its job.
+    #[must_use]
+    pub fn working(&self, name: &str, shadow: Option<&str>) -> PathBuf {
+        let of = shadow.and_then(|shadow| name.strip_suffix(&format!(".shadow.{shadow}")));
+        self.job(of.unwrap_or(name))
+    }
+
+    /// Offsets that a job's next start begins at.
+    #[must_use]
+    pub fn offsets(&self, name: &str) -> PathBuf {
+        self.job(name).join("offsets.json")
+    }
+
     /// A job's logs.
     #[must_use]
     pub fn logs(&self, name: &str) -> PathBuf {

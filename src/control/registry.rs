@@ -12,6 +12,7 @@
 //! | `idempotency` | caller and key | [`Idempotent`] |
 //! | `tokens` | SHA-256 of the token | [`Token`] |
 
+mod changes;
 mod operations;
 pub mod records;
 mod submissions;
@@ -68,13 +69,26 @@ pub enum RegistryError {
         state: JobState,
     },
     /// The job has ended already.
-    #[error("the job {name} is {} already", .state.name())]
+    #[error("the job {name} is {} already; to run it, submit it again", .state.name())]
     AlreadyOver {
         /// The job.
         name: String,
         /// Where it is.
         state: JobState,
     },
+    /// The job is being changed.
+    #[error(
+        "the job {name} is being changed by the operation {operation}: wait until that is over, or cancel the job"
+    )]
+    ChangeUnderWay {
+        /// The job.
+        name: String,
+        /// The change.
+        operation: String,
+    },
+    /// The job is about to end.
+    #[error("the job {0} is about to end: submit it again when it has")]
+    Ending(String),
     /// An idempotency key came with another request before.
     #[error("this idempotency key was used for another request; use a new one for each submission")]
     KeyReused,

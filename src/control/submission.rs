@@ -1,5 +1,7 @@
 //! From a request to a registered version: everything is checked first, so a wrong job file changes nothing.
 
+pub mod next;
+
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use utoipa::ToSchema;
 use super::files::AllowedFiles;
 use super::folders::Folders;
 use super::registry::NewVersion;
-use super::registry::records::Version;
+use super::registry::records::{Once, Origin, Version};
 use super::remote::TOKEN_VARIABLE;
 
 /// A job to be run.
@@ -70,6 +72,9 @@ pub enum Refused {
     /// It names files that it may not use.
     #[error("{}", .0.join("\n"))]
     Files(Vec<String>),
+    /// It does not fit the state that the job has.
+    #[error("{0}")]
+    Fit(String),
     /// A value of the request is out of its range.
     #[error("{0}")]
     Request(String),
@@ -139,6 +144,9 @@ pub fn check(
         workers: submission.workers,
         processes: submission.processes,
         memory_limit_bytes: submission.memory_limit_bytes,
+        origin: Origin::Submitted,
+        shadow: None,
+        once: Once::default(),
     };
     Ok(Checked { version, warnings })
 }
@@ -154,7 +162,8 @@ pub fn compile_version(version: &Version, allowed: &AllowedFiles) -> Result<Comp
         overrides,
         ..
     } = version;
-    compile(file_name, text, overrides, allowed)
+    let compiled = compile(file_name, text, overrides, allowed)?;
+    next::as_shadow(compiled, version.shadow.as_deref())
 }
 
 fn compile(

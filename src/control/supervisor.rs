@@ -2,6 +2,7 @@
 //! down, and only then does it. So whatever moment the server is killed at, the next one finds either a step that was
 //! not begun, or one that it can see the effect of.
 
+mod changes;
 mod crew;
 mod errands;
 pub mod process;
@@ -20,7 +21,9 @@ use std::{
 use self::crew::{Crew, Crews, Start};
 use self::errands::Errands;
 use self::process::ProcessId;
+use super::change::Step;
 use super::client;
+use super::files::AllowedFiles;
 use super::folders::Folders;
 use super::lifecycle::{Action, Exit, JobState, Lifecycle, Observed, Policy};
 use super::protocol::{Answer, Request};
@@ -53,6 +56,7 @@ impl Wake {
 pub struct Supervisor {
     registry: Arc<Registry>,
     folders: Folders,
+    allowed: AllowedFiles,
     policy: Policy,
     crews: Crews,
     errands: Errands,
@@ -77,6 +81,7 @@ impl Supervisor {
     pub fn start(
         registry: Arc<Registry>,
         folders: Folders,
+        allowed: AllowedFiles,
         policy: Policy,
         log_json: bool,
     ) -> io::Result<Wake> {
@@ -86,6 +91,7 @@ impl Supervisor {
             registry,
             crews: Crews::new(folders.clone(), log_json)?,
             folders,
+            allowed,
             policy,
             errands: Errands::default(),
             wake: wake.clone(),
@@ -116,7 +122,8 @@ impl Supervisor {
             self.forget_at_ms = now_ms.saturating_add(FORGET_EVERY_MS);
         }
         for job in self.registry.jobs()? {
-            if !job.lifecycle.state.is_terminal() || !job.processes.is_empty() {
+            let over = job.lifecycle.state.is_terminal();
+            if !over || !job.processes.is_empty() || job.change.is_some() {
                 self.attend(&job)?;
             }
         }
@@ -132,26 +139,46 @@ impl Supervisor {
     fn run_errand(&self, operation: Operation) -> Result<(), RegistryError> {
         let (job, _) = self.registry.job(&operation.job)?;
         match (job.lifecycle.state, operation.kind) {
+            (state, kind) if state.is_terminal() && kind.is_change() => Ok(()),
             (state, _) if state.is_terminal() => {
                 let reason = "the job has ended; if it left a savepoint, its log says where";
                 self.registry
                     .operation_failed(&operation.id, reason, false, now_ms())
             }
-            (JobState::Cancelling, OperationKind::Stop | OperationKind::Cancel)
-            | (JobState::Running, OperationKind::Savepoint) => {
-                let socket = self.folders.socket(job.id);
-                self.errands
-                    .run(operation, socket, self.registry.clone(), &self.wake);
-                Ok(())
+            (JobState::Cancelling, kind) if kind != OperationKind::Savepoint => {
+                self.ask(operation, &job)
             }
+            (JobState::Running, OperationKind::Savepoint) => self.ask(operation, &job),
             _ => Ok(()),
         }
     }
 
+    fn ask(&self, operation: Operation, job: &Job) -> Result<(), RegistryError> {
+        let socket = self.folders.socket(job.id);
+        self.errands
+            .run(operation, socket, self.registry.clone(), &self.wake);
+        Ok(())
+    }
+
     fn attend(&mut self, job: &Job) -> Result<(), RegistryError> {
         let (_, version) = self.registry.job(&job.name)?;
+        // First, so that who ended because the old processes had is not seen before them.
+        let successors = self.observe_successors(job)?;
         let seen = self.observe(job, &version);
+        if let Some(change) = &job.change {
+            let step = change.before(&job.lifecycle, &seen, &successors);
+            if step != Step::Wait {
+                let lifecycle = job.lifecycle.clone();
+                return self.act(job, change, lifecycle, seen.alive == 0, step);
+            }
+        }
         let (lifecycle, action) = self.decide(&job.lifecycle, &seen);
+        if let Some(change) = &job.change {
+            let step = change.after(&lifecycle, &seen);
+            if step != Step::Wait {
+                return self.act(job, change, lifecycle, seen.alive == 0, step);
+            }
+        }
         if action == Action::Start {
             return self.begin(job, &version, lifecycle);
         }
@@ -224,30 +251,30 @@ impl Supervisor {
         lifecycle: Lifecycle,
     ) -> Result<(), RegistryError> {
         let now_ms = now_ms();
+        let beginning = match self.beginning(job, version) {
+            Ok(beginning) => beginning,
+            Err(error) => {
+                let words = format!("its checkpoint store cannot be read: {error}");
+                return self.cannot_begin(job, &lifecycle, words);
+            }
+        };
         let start = Start {
             job,
             version,
             attempt: job.attempt.saturating_add(1),
             opening: words::opening(version.version, job.lifecycle.restarts),
+            first: beginning.first,
+            takes_over: false,
         };
         let started = match self.crews.spawn(&start, now_ms) {
             Ok(started) => started,
             Err(error) => {
                 let words = format!("its processes cannot be started: {error}");
-                let seen = Observed {
-                    ended: Some((Exit::Failed, words)),
-                    ..Observed::default()
-                };
-                let (lifecycle, _) = self.decide(&lifecycle, &seen);
-                let next = Job {
-                    lifecycle,
-                    ..job.clone()
-                };
-                self.registry.replace(job, &next, now_ms)?;
-                return Ok(());
+                return self.cannot_begin(job, &lifecycle, words);
             }
         };
         let next = Job {
+            begun_after: beginning.begun_after,
             lifecycle,
             processes: started.iter().map(|one| one.id.clone()).collect(),
             attempt: start.attempt,
@@ -261,6 +288,32 @@ impl Supervisor {
         } else {
             crew::abandon(started);
         }
+        Ok(())
+    }
+
+    /// Not even a process could be started: as if one had failed.
+    fn cannot_begin(
+        &mut self,
+        job: &Job,
+        lifecycle: &Lifecycle,
+        words: String,
+    ) -> Result<(), RegistryError> {
+        let seen = Observed {
+            ended: Some((Exit::Failed, words)),
+            ..Observed::default()
+        };
+        let (lifecycle, _) = self.decide(lifecycle, &seen);
+        if let Some(change) = &job.change {
+            let step = change.after(&lifecycle, &seen);
+            if step != Step::Wait {
+                return self.act(job, change, lifecycle, true, step);
+            }
+        }
+        let next = Job {
+            lifecycle,
+            ..job.clone()
+        };
+        self.registry.replace(job, &next, now_ms())?;
         Ok(())
     }
 }

@@ -1,6 +1,11 @@
 //! `tidewright submit`.
 
-use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
 
 use clap::Args;
 use tidewright_jobs::units::ByteSize;
@@ -60,20 +65,14 @@ pub fn submit(arguments: &SubmitArguments) -> ExitCode {
 }
 
 fn try_submit(arguments: &SubmitArguments) -> Result<ExitCode, ExitCode> {
-    let file_name = arguments.file.display().to_string();
-    let file = std::fs::read_to_string(&arguments.file)
-        .map_err(|error| failed(format!("cannot read {file_name}: {error}"), EXIT_USAGE))?;
-    let change = |(path, value): &(String, String)| Change {
-        path: path.clone(),
-        value: value.clone(),
-    };
+    let (file, file_name) = read_file(&arguments.file)?;
     let submission = Submission {
         file,
         file_name,
         name: arguments.name.clone(),
         workers: arguments.workers,
         processes: arguments.processes,
-        set: arguments.overrides.iter().map(change).collect(),
+        set: changes(&arguments.overrides),
         memory_limit_bytes: arguments.memory_limit.map(|size| size.0),
     };
     let server = arguments.server.connect()?;
@@ -98,6 +97,24 @@ fn try_submit(arguments: &SubmitArguments) -> Result<ExitCode, ExitCode> {
         job.state.name()
     );
     Ok(arguments.output.output.print(&job, &text))
+}
+
+/// A job file and its name.
+pub(super) fn read_file(path: &Path) -> Result<(String, String), ExitCode> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(file) => Ok((file, name)),
+        Err(error) => Err(failed(format!("cannot read {name}: {error}"), EXIT_USAGE)),
+    }
+}
+
+/// Changed values, as the server wants them.
+pub(super) fn changes(overrides: &[(String, String)]) -> Vec<Change> {
+    let change = |(path, value): &(String, String)| Change {
+        path: path.clone(),
+        value: value.clone(),
+    };
+    overrides.iter().map(change).collect()
 }
 
 /// Waits until a job runs or has ended in good order.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     fs, io,
     path::PathBuf,
     process::{Child, Command},
@@ -14,7 +15,7 @@ use crate::cluster::ports::{free_loopback_ports, loopback_hosts};
 use crate::control::folders::Folders;
 use crate::control::lifecycle::{Exit, Observed};
 use crate::control::logs;
-use crate::control::registry::records::{Job, Version};
+use crate::control::registry::records::{Job, Replay, ReplayFrom, Version};
 use crate::control::remote::TOKEN_VARIABLE;
 
 /// How long processes of a job wait for each other. Their ports are chosen anew at each start: one that another program
@@ -44,6 +45,10 @@ pub struct Start<'a> {
     pub attempt: u64,
     /// What is said of it in the log.
     pub opening: String,
+    /// The version's options for its first start count.
+    pub first: bool,
+    /// The job is taken over from the processes that run it.
+    pub takes_over: bool,
 }
 
 /// Processes that run or have run.
@@ -82,6 +87,9 @@ impl Crews {
         let file = self.folders.write_job_file(&job.name, &version.text)?;
         self.folders
             .open_start(job.id, start.attempt, job.attempt)?;
+        let working = self.folders.working(&job.name, version.shadow.as_deref());
+        fs::create_dir_all(&working)?;
+        let options = self.options(start)?;
         let processes = usize::from(version.processes);
         let hosts = match processes {
             1 => None,
@@ -90,7 +98,11 @@ impl Crews {
         let mut started = Vec::new();
         for index in 0..processes {
             let mut command = Command::new(&self.program);
-            command.arg("run").arg(&file);
+            command
+                .current_dir(&working)
+                .arg("run")
+                .arg(&file)
+                .args(&options);
             if let Some(hosts) = &hosts {
                 command
                     .args(["--processes", &processes.to_string()])
@@ -110,6 +122,31 @@ impl Crews {
         Ok(started)
     }
 
+    /// What all processes are told besides the job file and their place.
+    fn options(&self, start: &Start<'_>) -> io::Result<Vec<OsString>> {
+        let (job, version) = (start.job, start.version);
+        let mut options: Vec<OsString> = Vec::new();
+        if let Some(shadow) = &version.shadow {
+            options.extend([OsString::from("--shadow"), OsString::from(shadow)]);
+        }
+        if start.takes_over {
+            let socket = self.folders.socket(job.id);
+            options.extend([OsString::from("--take-over"), socket.into_os_string()]);
+        }
+        if start.first {
+            let path = self.folders.offsets(&job.name);
+            if let Some(Replay {
+                from: ReplayFrom::Offsets(offsets),
+                ..
+            }) = &version.once.replay
+            {
+                fs::write(&path, serde_json::to_vec(offsets)?)?;
+            }
+            options.extend(version.once.arguments(&path));
+        }
+        Ok(options)
+    }
+
     fn spawn_one(
         &self,
         mut command: Command,
@@ -122,7 +159,6 @@ impl Crews {
         fs::create_dir_all(&folder)?;
         logs::note(&folder, &start.opening)?;
         command
-            .current_dir(self.folders.job(&job.name))
             .env_remove(TOKEN_VARIABLE)
             .args(["--workers", &version.workers.to_string(), "--quiet"])
             .arg("--log-folder")

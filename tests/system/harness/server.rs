@@ -86,10 +86,15 @@ impl Server {
             .arg("serve")
             .arg("--data")
             .arg(self.data())
-            .args(["--restart-delay", "50ms", "--restart-delay-max", "400ms"])
             .env("RUST_LOG", "info");
-        if !self.arguments.iter().any(|argument| argument == "--listen") {
-            command = command.args(["--listen", "127.0.0.1:0"]);
+        for (option, value) in [
+            ("--listen", "127.0.0.1:0"),
+            ("--restart-delay", "50ms"),
+            ("--restart-delay-max", "400ms"),
+        ] {
+            if !self.arguments.iter().any(|argument| argument == option) {
+                command = command.args([option, value]);
+            }
         }
         for (name, value) in &self.environment {
             command = command.env(name, value);
