@@ -101,8 +101,15 @@ fn ask(operation: &Operation, socket: &Path) -> Result<Outcome, ClientError> {
             }
             Ok(Outcome::Interrupted)
         }
+        // Asked a second time, on its way out: it has not refused to stop, it has.
+        Answer::Refused(_) if !is_running(socket) => Ok(Outcome::Interrupted),
         other => Ok(of_savepoint(other, true)),
     }
+}
+
+fn is_running(socket: &Path) -> bool {
+    let answer = client::ask_once(socket, &Request::Status {});
+    matches!(answer, Ok(Answer::Status(_)))
 }
 
 fn of_savepoint(answer: Answer, goes_on: bool) -> Outcome {
@@ -125,6 +132,8 @@ fn note(registry: &Registry, operation: &Operation, outcome: Outcome) -> Result<
             };
             registry.savepoint_made(&operation.id, savepoint, now_ms())
         }
+        // A job that refuses to stop for a change is going to end, or killed when patience is over.
+        Outcome::Refused(..) if operation.kind.is_change() => Ok(()),
         Outcome::Refused(reason, goes_on) => {
             registry.operation_failed(&operation.id, &reason, goes_on, now_ms())
         }
