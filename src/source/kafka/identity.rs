@@ -8,7 +8,7 @@ use std::{
 
 use rdkafka::{
     bindings::{
-        rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
+        rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new, rd_kafka_AdminOptions_set_broker,
         rd_kafka_AdminOptions_set_request_timeout, rd_kafka_DescribeTopics,
         rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
         rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_error,
@@ -26,12 +26,16 @@ use super::client::{Consumer, REQUEST_TIMEOUT};
 /// What brokers say that give their topics no ids.
 const NONE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
-/// A topic's id; `None` if the brokers are too old to have one.
+/// A topic's id, asked of this broker; `None` if the brokers are too old to have one.
 ///
 /// # Errors
 /// If they do not answer, or do not have the topic.
-pub(super) fn topic_id(consumer: &Consumer, topic: &str) -> Result<Option<String>, String> {
-    match ask(consumer, topic) {
+pub(super) fn topic_id(
+    consumer: &Consumer,
+    topic: &str,
+    broker: i32,
+) -> Result<Option<String>, String> {
+    match ask(consumer, topic, broker) {
         Ok(id) => Ok(id.filter(|id| id != NONE)),
         Err(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion) => {
             Ok(None)
@@ -60,7 +64,7 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-fn ask(consumer: &Consumer, topic: &str) -> Result<Option<String>, RDKafkaErrorCode> {
+fn ask(consumer: &Consumer, topic: &str, broker: i32) -> Result<Option<String>, RDKafkaErrorCode> {
     let client = consumer.client().native_ptr();
     let name = CString::new(topic).map_err(|_| RDKafkaErrorCode::InvalidTopic)?;
     let mut names = [name.as_ptr()];
@@ -85,6 +89,7 @@ fn ask(consumer: &Consumer, topic: &str) -> Result<Option<String>, RDKafkaErrorC
             ptr::null_mut(),
             0,
         );
+        rd_kafka_AdminOptions_set_broker(options.value.as_ptr(), broker, ptr::null_mut(), 0);
         let queue = Owned::new(rd_kafka_queue_new(client), rd_kafka_queue_destroy)?;
         rd_kafka_DescribeTopics(
             client,

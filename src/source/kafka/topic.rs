@@ -65,7 +65,13 @@ pub(super) fn id(
     consumer: &Consumer,
     config: &KafkaSourceConfig,
 ) -> Result<Option<String>, String> {
-    super::identity::topic_id(consumer, &config.topic)
+    let topic = &config.topic;
+    // Every broker knows it; by itself the client would wait for the controller.
+    let metadata = consumer
+        .client()
+        .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
+        .map_err(|error| format!("no answer about topic {topic}: {error}"))?;
+    super::identity::topic_id(consumer, topic, metadata.orig_broker_id())
 }
 
 fn missing(consumer: &Consumer, topic: &str) -> String {

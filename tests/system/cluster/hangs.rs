@@ -12,7 +12,7 @@ use crate::{
     shop::LIMIT,
 };
 
-const HUNG: i32 = 9;
+const HUNG: i32 = 10;
 /// Twice what is promised, for slow machines.
 const SOON: Duration = Duration::from_secs(10);
 /// What the operator does with whose checkpoint it hangs or works for long.
