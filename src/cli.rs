@@ -16,6 +16,7 @@ mod start_arguments;
 mod state;
 mod supervised;
 mod tap;
+mod top;
 mod upgrade_arguments;
 mod validate;
 
@@ -81,6 +82,8 @@ enum Command {
     Stop(control::StopArguments),
     /// Shows rows of a view or source as they pass: of a server's job, or of one of this machine by its socket.
     Tap(tap::TapArguments),
+    /// Shows what jobs do, as it changes: all of a server, one of them, or the one of this machine by its socket.
+    Top(top::TopArguments),
     /// Prints a completion script for a shell.
     Completions(completions::CompletionsArguments),
     /// Looks into a checkpoint or savepoint.
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Savepoint(arguments) => control::savepoint(&arguments),
         Command::Stop(arguments) => control::stop(&arguments),
         Command::Tap(arguments) => tap::tap(&arguments),
+        Command::Top(arguments) => top::top(&arguments),
         Command::State(arguments) => state::state(&arguments),
     }
 }

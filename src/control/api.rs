@@ -8,6 +8,7 @@ pub mod jobs;
 mod json;
 mod lag;
 mod logs;
+pub mod measurements;
 mod metrics;
 mod operations;
 mod problem;
@@ -101,6 +102,11 @@ pub fn router(api: Api) -> Router {
         )
         .add(Method::GET, "/v1/jobs/{name}/lag", lag::show)
         .add(Method::GET, "/v1/jobs/{name}/metrics", metrics::of_job)
+        .add(
+            Method::GET,
+            "/v1/jobs/{name}/measurements",
+            measurements::show,
+        )
         .add(Method::GET, "/metrics", metrics::all)
         .add(Method::POST, "/v1/jobs/{name}/stop", operations::stop)
         .add(

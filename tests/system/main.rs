@@ -32,5 +32,6 @@ mod shop;
 mod spilling;
 mod state;
 mod tap;
+mod top;
 mod upgrade;
 mod zombies;

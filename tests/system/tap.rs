@@ -119,13 +119,13 @@ fn changes_of_a_tapped_table_add_up_to_what_its_store_holds() {
 }
 
 /// A job that makes many events, run by itself.
-struct Busy {
-    folder: TempDir,
+pub struct Busy {
+    pub folder: TempDir,
     process: Process,
 }
 
 impl Busy {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("busy.yaml");
         let text = "
@@ -154,7 +154,7 @@ checkpoint: { store: 'file://FOLDER/checkpoints' }
         busy
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
     }
 

@@ -8,7 +8,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
-use super::{changes, jobs, lag, logs, metrics, operations, tap, tokens};
+use super::{changes, jobs, lag, logs, measurements, metrics, operations, tap, tokens};
 use crate::control::registry::records::Role;
 
 /// The document of the API.
@@ -32,6 +32,7 @@ use crate::control::registry::records::Role;
         tap::tap,
         metrics::all,
         metrics::of_job,
+        measurements::show,
         operations::stop,
         operations::savepoint,
         operations::cancel,

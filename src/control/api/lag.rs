@@ -23,20 +23,35 @@ use crate::metrics::lag::Lag;
     security(("token" = ["viewer"])),
 )]
 pub async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Lag>, Problem> {
+    let lag = ask(&api, name, Request::Lag {}, |answer| match answer {
+        Answer::Lag(lag) => Ok(*lag),
+        other => Err(other),
+    });
+    lag.await.map(Json)
+}
+
+/// Asks the process of a job; `take` gives back what is not the wanted answer.
+pub(super) async fn ask<T: Send + 'static>(
+    api: &Api,
+    name: String,
+    request: Request,
+    take: impl FnOnce(Answer) -> Result<T, Answer> + Send + 'static,
+) -> Result<T, Problem> {
     api.blocking(move |parts| {
         let (job, _) = parts.registry.job(&name)?;
         let silent = |why: &dyn std::fmt::Display| {
             let state = job.lifecycle.state.name();
-            let detail = format!("the job {name} is {state} and does not tell its lag: {why}");
+            let detail = format!("the job {name} is {state} and does not tell this: {why}");
             Problem::new(Kind::Conflict, detail)
         };
         if job.processes.is_empty() {
             return Err(silent(&"it has no process"));
         }
-        match client::ask_once(&parts.folders.socket(job.id), &Request::Lag {}) {
-            Ok(Answer::Lag(lag)) => Ok(Json(*lag)),
-            Ok(Answer::Refused(why)) => Err(silent(&why)),
-            Ok(other) => Err(silent(&client::unexpected(&other))),
+        let answer = client::ask_once(&parts.folders.socket(job.id), &request);
+        match answer.map(take) {
+            Ok(Ok(taken)) => Ok(taken),
+            Ok(Err(Answer::Refused(why))) => Err(silent(&why)),
+            Ok(Err(other)) => Err(silent(&client::unexpected(&other))),
             Err(error) => Err(silent(&error)),
         }
     })
