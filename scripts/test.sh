@@ -4,8 +4,8 @@
 #   scripts/test.sh                    formatting, clippy, then all tests: unit, property, documentation, whole system
 #   scripts/test.sh ARGUMENTS...       only `cargo test ARGUMENTS...`, with the servers running
 #
-# Servers: see scripts/services; schemathesis, which exercises the REST API, comes from PyPI unless
-# TIDEWRIGHT_TEST_SCHEMATHESIS names one. A test whose server is absent fails here instead of being skipped.
+# Servers: see scripts/services; Prometheus, which tests start themselves, is Debian's; schemathesis, which exercises the REST API,
+# comes from PyPI unless TIDEWRIGHT_TEST_SCHEMATHESIS names one. A test whose server is absent fails here instead of being skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for part in common debian packages; do
@@ -22,6 +22,9 @@ start_services() {
   scripts/services up --dir "$WORK/services" >"$WORK/exports" || return 1
   # shellcheck source=/dev/null
   . "$WORK/exports"
+  local missing
+  mapfile -t missing < <(missing_service_packages prometheus)
+  debian_packages "${missing[@]}"
   if [ -z "${TIDEWRIGHT_TEST_SCHEMATHESIS:-}" ]; then
     install_schemathesis || return 1
     TIDEWRIGHT_TEST_SCHEMATHESIS=$(schemathesis_folder)/bin/schemathesis

@@ -23,7 +23,7 @@ missing_build_packages() {
   echo '#include <zlib.h>' | cc -E - >/dev/null 2>&1 || echo zlib1g-dev
 }
 
-# missing_service_packages SERVICE...   prints what running these test services without Docker needs
+# missing_service_packages SERVICE...   prints what running these test services without Docker needs; tests start Prometheus themselves
 missing_service_packages() {
   local service
   for service in "$@"; do
@@ -33,6 +33,7 @@ missing_service_packages() {
         command -v mvn >/dev/null || echo maven
         ;;
       redis) command -v redis-server >/dev/null || echo redis-server ;;
+      prometheus) command -v promtool >/dev/null || echo prometheus ;;
       s3) python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv ;;
     esac
   done | sort -u

@@ -16,6 +16,7 @@ pub mod kafka;
 pub mod machines;
 pub mod metrics;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod random;
 pub mod redis;

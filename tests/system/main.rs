@@ -22,6 +22,7 @@ mod mistakes;
 mod mutants;
 mod oracle;
 mod outage;
+mod prometheus;
 mod redis_tls;
 mod replay;
 mod rescale;
