@@ -97,6 +97,7 @@ const EXIT_CODES: &str = "Exit codes:
   6  no server answers
   7  what was waited for won't happen: the job failed
   8  the server wants another token
+  9  a worker of the job hung
   101  a defect of Tidewright";
 
 /// Runs the command that the arguments name.

@@ -33,6 +33,7 @@ use crate::runtime::savepoints::Outcome;
 use crate::runtime::stats::Stats;
 use crate::runtime::summary::{Part, Summary};
 pub use crate::runtime::upgrade::Allowed;
+use crate::runtime::watch;
 
 /// What a run starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,6 +197,7 @@ impl PreparedJob {
     fn execute(&mut self) -> Result<bool, RunError> {
         let context = self.context.clone();
         let threads = context.place.threads;
+        let watching = watch::watch(context.pulses.clone()).map_err(RunError::of)?;
         let work = move |worker: &mut timely::worker::Worker| worker::work(worker, &context);
         let guards = match &mut self.cluster {
             None => timely::execute(timely::Config::process(threads), work),
@@ -209,6 +211,7 @@ impl PreparedJob {
         for result in guards.map_err(RunError::of)?.join() {
             undelivered |= result.map_err(RunError::of)?;
         }
+        drop(watching);
         Ok(undelivered)
     }
 

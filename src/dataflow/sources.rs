@@ -18,6 +18,7 @@ use crate::runtime::context::JobContext;
 use crate::runtime::control::{SplitReport, Tick};
 use crate::runtime::deliver::Durable;
 use crate::runtime::failure::fail;
+use crate::runtime::pulse;
 use crate::runtime::source_operator::{SourcePort, SourceSettings};
 use crate::source::{OpenContext, ReaderRequest, SourceBatch, SplitReader};
 
@@ -51,6 +52,7 @@ pub fn open(
 ) -> (Vec<SourcePort>, Vec<AlignedSource>, Vec<Reader>) {
     let (mut ports, mut aligned, mut readers) = (Vec::new(), Vec::new(), Vec::new());
     for (source, plan) in context.plan.sources.iter().enumerate() {
+        let _inside = pulse::inside(&format!("opening source {}", plan.name).into());
         let opened = crate::source::open(
             plan,
             &OpenContext {

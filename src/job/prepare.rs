@@ -189,6 +189,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         resync,
         taps: Taps::new(stats.view_rows.keys().chain(stats.events_in.keys())),
         stats,
+        pulses: Arc::default(),
         built: AtomicUsize::new(0),
         stop,
         drain: Arc::new(AtomicBool::new(false)),

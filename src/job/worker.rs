@@ -7,6 +7,7 @@ use std::{
 
 use crate::dataflow;
 use crate::runtime::context::JobContext;
+use crate::runtime::pulse;
 
 /// How long a job that is stopped waits for its sinks after the final checkpoint; what is left is in the checkpoint.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -15,11 +16,13 @@ const PARK_MAX: Duration = Duration::from_millis(100);
 
 /// One worker thread; true if it ended before everything was delivered.
 pub fn work(worker: &mut timely::worker::Worker, context: &Arc<JobContext>) -> bool {
+    let _alive = context.pulses.begin(worker.index());
     let probes = dataflow::build(worker, context);
     context.built.fetch_add(1, Ordering::Relaxed);
     let leads = worker.index() == context.place.first_worker();
     let mut ended_at = None;
     while worker.has_dataflows() {
+        pulse::beat();
         worker.step_or_park(Some(PARK_MAX));
         if leads {
             observe(context, &probes);

@@ -25,6 +25,7 @@ use super::control::SplitReport;
 use super::failure::fail;
 use super::mutant::Mutant;
 use super::publish::PublishSettings;
+use super::pulse::{self, Pulses};
 use super::replay::Hold;
 use super::savepoints::Savepoints;
 use super::stats::Stats;
@@ -158,6 +159,8 @@ pub struct JobContext {
     pub stats: Arc<Stats>,
     /// Where its rows can be watched.
     pub taps: Taps,
+    /// Signs of life of this process's workers.
+    pub pulses: Arc<Pulses>,
     /// Workers whose dataflow is built, with its state restored.
     pub built: AtomicUsize,
     /// Set to end it with a final checkpoint.
@@ -299,12 +302,14 @@ impl JobContext {
         let Some(restored) = &self.restored else {
             return;
         };
+        let _inside = pulse::inside(&format!("restoring operator {id}").into());
         let migration = self.upgrade.migration(id);
         let kept_as = migration.map_or(id, |migration| &migration.from);
         for delta in shards
             .iter()
             .flat_map(|shards| restored.deltas(kept_as, *shards))
         {
+            pulse::beat();
             let delta = delta.unwrap_or_else(|error| fail(&error.to_string()));
             let restored = operator.restore(delta);
             trimmed(operator, restored).unwrap_or_else(|error| fail(&error.to_string()));
@@ -340,6 +345,8 @@ fn trimmed(
     restored: Result<(), OperatorError>,
 ) -> Result<(), OperatorError> {
     restored?;
-    while operator.trim()? {}
+    while operator.trim()? {
+        pulse::beat();
+    }
     Ok(())
 }

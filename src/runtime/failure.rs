@@ -23,6 +23,9 @@ pub const EXIT_FENCED: i32 = 3;
 /// Exit code of a process whose job has lost another process, or never found it.
 pub const EXIT_PEER_LOST: i32 = 5;
 
+/// Exit code of a process one of whose workers hangs.
+pub const EXIT_HUNG: i32 = 9;
+
 /// Tells the other processes of the job, with exit code and reason. Must not take long.
 pub type TellPeers = Box<dyn Fn(i32, &str) + Send + Sync>;
 
@@ -43,6 +46,16 @@ pub fn fail(message: &str) -> ! {
 /// Ends the process because another one has claimed the job.
 pub fn fenced(message: &str) -> ! {
     end(message, EXIT_FENCED)
+}
+
+/// Ends the process because one of its workers hangs, whatever else it hinders.
+pub fn hung(message: &str) -> ! {
+    // The worker may hang with a lock that ending in good order needs, such as that of standard error.
+    let _ = thread::Builder::new().spawn(|| {
+        thread::sleep(HUNG_LIMIT);
+        process::abort();
+    });
+    end(message, EXIT_HUNG)
 }
 
 /// Ends the process because another process of the job is lost.
@@ -69,6 +82,8 @@ pub fn end(message: &str, code: i32) -> ! {
     process::exit(code)
 }
 
+/// How long a process with a worker that hangs may take to end.
+const HUNG_LIMIT: Duration = Duration::from_secs(3);
 /// Longer than the first thread needs to end the process.
 const ENDING_LIMIT: Duration = Duration::from_secs(5);
 

@@ -1,7 +1,16 @@
 //! Deliberately broken variants, so that tests can show that they would find such a fault. Only debug builds, which the tests
 //! run, know them.
 
+use std::{
+    hint::black_box,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
 use tidewright_checkpoints::ShardDelta;
+
+use super::watch::STILL_MAX;
 
 /// The variable that names the variant.
 pub const MUTANT: &str = "TIDEWRIGHT_TEST_MUTANT";
@@ -23,6 +32,10 @@ pub enum Mutant {
     Hold,
     /// An operator panics.
     Panic,
+    /// An operator waits for something that never comes.
+    Hang,
+    /// An operator computes for long, once.
+    Labour,
 }
 
 impl Mutant {
@@ -52,16 +65,35 @@ impl Mutant {
             Self::Stale => "stale",
             Self::Hold => "hold",
             Self::Panic => "panic",
+            Self::Hang => "hang",
+            Self::Labour => "labour",
         }
     }
 }
 
-/// [`Mutant::Panic`].
+/// [`Mutant::Panic`], [`Mutant::Hang`] and [`Mutant::Labour`].
 #[expect(clippy::panic, reason = "this is what the variant is for")]
-pub fn panic_if_asked() {
+pub fn disturb_if_asked() {
     if Mutant::Panic.is_asked_for() {
         panic!("an operator that fails on purpose");
     }
+    while Mutant::Hang.is_asked_for() {
+        thread::park();
+    }
+    if Mutant::Labour.is_asked_for() {
+        labour();
+    }
+}
+
+/// Computes for longer than a worker may do nothing.
+fn labour() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    let since = Instant::now();
+    let limit = STILL_MAX + Duration::from_secs(8);
+    while !DONE.load(Ordering::Relaxed) && since.elapsed() < limit {
+        black_box(since);
+    }
+    DONE.store(true, Ordering::Relaxed);
 }
 
 /// [`Mutant::Dirty`].

@@ -13,6 +13,7 @@
 //! state may be larger than memory: after a batch that did, others have their turn.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use tidewright_checkpoints::{OperatorId, ShardDelta};
@@ -29,6 +30,7 @@ use timely::dataflow::{Scope, Stream, StreamVec};
 use super::control::Tick;
 use super::failure::fail;
 use super::mutant;
+use super::pulse;
 use super::stats::Counter;
 
 /// What a stateful operator takes in.
@@ -130,7 +132,9 @@ pub fn stateful<'scope>(
         let mut waiting: BTreeMap<u64, Waiting> = BTreeMap::new();
         let mut active: Option<Active> = None;
         let mut output = Output::default();
+        let place: Arc<str> = format!("operator {}", how.id).into();
         move |frontiers| {
+            let _inside = pulse::inside(&place);
             if let Some(capability) = snapshot_capability.take()
                 && let Some(at) = how.snapshot_at
             {
@@ -172,6 +176,7 @@ pub fn stateful<'scope>(
                 }
             });
             loop {
+                pulse::beat();
                 if check(&how.id, operator.trim()) {
                     activator.activate();
                     return;
@@ -235,7 +240,7 @@ pub fn stateful<'scope>(
                     return;
                 }
                 if tick.marker.is_some() {
-                    mutant::panic_if_asked();
+                    mutant::disturb_if_asked();
                     let mut deltas = operator.checkpoint();
                     mutant::lose_an_entry_if_asked(&mut deltas);
                     if !deltas.is_empty() {

@@ -2,6 +2,7 @@
 
 mod backpressure;
 mod faults;
+mod hangs;
 mod launch;
 mod results;
 mod start;

@@ -8,6 +8,7 @@ use rdkafka::{
 use tidewright_jobs::job::{KafkaSourceConfig, StartPosition};
 
 use super::client::{Consumer, REQUEST_TIMEOUT};
+use crate::runtime::pulse;
 
 /// Why a topic's partitions are not known.
 #[derive(Debug)]
@@ -115,6 +116,8 @@ fn edit_distance(left: &str, right: &str) -> usize {
 
 /// Asks a partition's leader for the offsets that it holds.
 pub(super) fn bounds(consumer: &Consumer, topic: &str, partition: i32) -> Result<Bounds, String> {
+    // A slow broker that answers for many partitions, one after the other, is no worker that hangs.
+    pulse::beat();
     let answer = consumer
         .client()
         .fetch_watermarks(topic, partition, REQUEST_TIMEOUT);
@@ -141,6 +144,7 @@ pub(super) fn offset_at(
     times
         .add_partition_offset(topic, partition, Offset::Offset(time_ms))
         .map_err(fail)?;
+    pulse::beat();
     let found = consumer
         .offsets_for_times(times, REQUEST_TIMEOUT)
         .map_err(fail)?;
