@@ -8,7 +8,7 @@
 //!
 //!  timely's send thread ──> Channel ──┐                        ┌──> Channel ──> timely's receive thread
 //!  heartbeat thread ──────────────────┼──> [TLS] ──> socket ──>│ reader thread ──> silence? end? a peer's reason?
-//!  control messages ──────────────────┘     frames             └──> inbox ──> the job (start point, totals, goodbye)
+//!  control messages ──────────────────┘     frames             └──> inbox ──> the job (start point, status, totals, goodbye)
 //! ```
 //! Timely's own network has no authentication, no timeout and no word for "I failed": here it gets a byte stream whose
 //! frames are carried between heartbeats and control messages. From a connection's first moment on, fate is shared: a peer
@@ -22,6 +22,7 @@ mod hello;
 mod hosts;
 mod link;
 mod listen;
+mod reports;
 mod seek;
 mod tls;
 mod transport;
@@ -49,6 +50,7 @@ use self::{channel::Channel, frame::Message, link::Link};
 pub use self::{
     connect::ConnectError,
     hosts::{Host, Hosts},
+    reports::Reports,
     tls::{Tls, TlsFiles},
 };
 
@@ -73,7 +75,11 @@ pub struct Cluster {
     links: BTreeMap<usize, Arc<Link>>,
     data: BTreeMap<usize, Receiver<Vec<u8>>>,
     inbox: Mutex<Receiver<(usize, Message)>>,
+    reports: Arc<Reports>,
 }
+
+/// Tells process 0 something. Ends the process if it is lost.
+pub type TellLeader = Box<dyn Fn(Value) + Send>;
 
 /// How often somebody who waits for a message looks at the clock.
 const WAIT_STEP: Duration = Duration::from_millis(200);
@@ -131,6 +137,21 @@ impl Cluster {
                 return start;
             }
         }
+    }
+
+    /// Tells process 0 how this process is doing; `None` if this is process 0.
+    #[must_use]
+    pub fn tell_status(&self) -> Option<TellLeader> {
+        let leader = self.links.get(&0)?.clone();
+        Some(Box::new(move |status| {
+            leader.tell(&Message::Status(status))
+        }))
+    }
+
+    /// How the other processes are doing, as they told last.
+    #[must_use]
+    pub fn reports(&self) -> Arc<Reports> {
+        self.reports.clone()
     }
 
     /// What timely's workers of this process are built from. `threads` is the number of workers of each process.

@@ -5,6 +5,7 @@ mod error;
 mod fit;
 mod memory;
 mod prepare;
+mod report;
 mod restore;
 mod start;
 mod start_point;
@@ -177,8 +178,12 @@ impl PreparedJob {
     /// If threads or the socket cannot be made. Whatever stops a running job for good ends the process with its cause.
     pub fn run(mut self) -> Result<Done, RunError> {
         let _listening = self.listen()?;
+        let tell = self.cluster.as_ref().and_then(Cluster::tell_status);
+        let reporting = tell.map(|tell| report::report(&self.context, tell));
+        let reporting = reporting.transpose()?;
         let undelivered = self.execute()?;
         self.context.taps.end();
+        drop(reporting);
         let readers = std::mem::take(
             &mut *self
                 .context
@@ -248,7 +253,9 @@ impl PreparedJob {
         let Some(path) = &self.socket else {
             return Ok(None);
         };
-        match socket::listen(path, answers::responder(&self.context)) {
+        let reports = self.cluster.as_ref().map(Cluster::reports);
+        let respond = answers::responder(&self.context, reports.unwrap_or_default());
+        match socket::listen(path, respond) {
             Ok(listening) => Ok(Some(listening)),
             Err(error) => {
                 let message = format!(

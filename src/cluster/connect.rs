@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     Cluster, ClusterOptions, hello,
-    link::{LAST_WORDS_LIMIT, Link, Peer},
+    link::{Deliveries, LAST_WORDS_LIMIT, Link, Peer},
     seek::{Event, RETRY_EVERY, Seeking},
 };
 use crate::runtime::epoch::wall_clock_ms;
@@ -62,11 +62,17 @@ fn gather(
     stop: &Arc<AtomicBool>,
 ) -> Result<Cluster, ConnectError> {
     let (messages, inbox) = channel();
+    let deliveries = Deliveries {
+        inbox: messages,
+        stop: stop.clone(),
+        reports: Arc::default(),
+    };
     let mut cluster = Cluster {
         index: options.index,
         links: BTreeMap::new(),
         data: BTreeMap::new(),
         inbox: Mutex::new(inbox),
+        reports: deliveries.reports.clone(),
     };
     let mut missing: BTreeMap<usize, String> = options
         .others()
@@ -103,7 +109,7 @@ fn gather(
                 if let Some(warning) = hello::skew(&peer, theirs.wall_ms, wall_clock_ms()) {
                     eprintln!("warning: {warning}");
                 }
-                let started = Link::start(peer, *transport, messages.clone(), stop.clone());
+                let started = Link::start(peer, *transport, deliveries.clone());
                 let (link, data) = started.map_err(|error| {
                     ConnectError::Local(format!(
                         "cannot start the threads of a connection: {error}"

@@ -39,7 +39,9 @@ pub enum Message {
     Ready,
     /// From process 0: what the job starts from.
     Start(Value),
-    /// To process 0: what the sender has counted.
+    /// To process 0, now and then: how the sender is doing.
+    Status(Value),
+    /// To process 0, at the end: what the sender has counted.
     Totals(Value),
     /// The sender has done its part; the connection may end.
     Goodbye,
@@ -167,6 +169,7 @@ mod tests {
             Just(Message::Goodbye),
             any::<(i32, String)>().prop_map(|(code, reason)| Message::Failure { code, reason }),
             any::<u64>().prop_map(|number| Message::Start(number.into())),
+            any::<i64>().prop_map(|number| Message::Status(number.into())),
             any::<String>().prop_map(|text| Message::Totals(text.into())),
         ];
         prop_oneof![

@@ -14,6 +14,7 @@ use std::{
 use super::{
     frame::{self, Frame, FrameReader, Message, kind},
     hosts::Host,
+    reports::Reports,
     transport::{Incoming, Outgoing, Transport},
 };
 use crate::runtime::failure;
@@ -51,14 +52,15 @@ pub struct Link {
     departed: AtomicBool,
 }
 
-/// What a link's reader hands on.
+/// What the readers of all links hand on, beside timely's bytes.
+#[derive(Clone)]
 pub struct Deliveries {
-    /// Timely's bytes; ends with the stream.
-    pub data: Sender<Vec<u8>>,
     /// Messages for the job.
     pub inbox: Sender<(usize, Message)>,
     /// Set when the peer asks the job to stop.
     pub stop: Arc<AtomicBool>,
+    /// How peers are doing.
+    pub reports: Arc<Reports>,
 }
 
 impl Link {
@@ -66,8 +68,7 @@ impl Link {
     pub fn start(
         peer: Peer,
         transport: Transport,
-        inbox: Sender<(usize, Message)>,
-        stop: Arc<AtomicBool>,
+        deliveries: Deliveries,
     ) -> io::Result<(Arc<Self>, Receiver<Vec<u8>>)> {
         transport.set_timeouts(READ_STEP, SILENCE_MAX)?;
         let (incoming, outgoing) = transport.split()?;
@@ -77,16 +78,12 @@ impl Link {
             departed: AtomicBool::new(false),
         });
         let (data, received) = channel();
-        let deliveries = Deliveries {
-            data,
-            inbox,
-            stop: stop.clone(),
-        };
+        let stop = deliveries.stop.clone();
         let name = |what: &str| format!("{what}-{}", link.peer.index);
         let reading = link.clone();
         thread::Builder::new()
             .name(name("peer-read"))
-            .spawn(move || reading.read(incoming, deliveries))?;
+            .spawn(move || reading.read(incoming, data, &deliveries))?;
         let beating = link.clone();
         thread::Builder::new()
             .name(name("peer-heartbeat"))
@@ -196,9 +193,14 @@ impl Link {
     }
 
     /// Reads until the connection ends, which ends the process unless the peer has said goodbye before.
-    fn read(&self, incoming: Incoming, deliveries: Deliveries) {
+    fn read(&self, incoming: Incoming, data: Sender<Vec<u8>>, deliveries: &Deliveries) {
         let mut frames = FrameReader::new(incoming, SILENCE_MAX);
-        let Deliveries { data, inbox, stop } = deliveries;
+        let Deliveries {
+            inbox,
+            stop,
+            reports,
+        } = deliveries;
+        // Dropped where timely's stream ends.
         let mut data = Some(data);
         loop {
             match frames.next() {
@@ -209,6 +211,9 @@ impl Link {
                 }
                 Ok(Frame::End) => data = None,
                 Ok(Frame::Message(Message::Stop)) => stop.store(true, Ordering::Relaxed),
+                Ok(Frame::Message(Message::Status(status))) => {
+                    reports.note(self.peer.index, status);
+                }
                 Ok(Frame::Message(Message::Failure { code, reason })) => {
                     failure::peer_failed(code, &format!("{} has failed: {reason}", self.peer))
                 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"get":{"relation":"customer","key":"u1"}}     {"row":{..}} or {"not_found":".."}
-//! {"status":{}}                                  {"status":{..}}, a JobStatus
+//! {"status":{}}                                  {"status":{..}}, a JobStatus of all processes
 //! {"savepoint":{"to":null}}                      {"savepoint":{"location":"..","epoch":1,"bytes":2}} once it is complete
 //! {"stop":{"savepoint":false,"drain":false}}     {"stopping":{"generation":1}} at once; with a savepoint, {"savepoint":{..}} follows
 //! {"tap":{"relation":"customer","limit":10}}     {"tapped":{..}}, again and again, until one says how it ended

@@ -12,9 +12,10 @@ use std::{
     },
 };
 
+use super::report::status;
+use crate::cluster::Reports;
 use crate::control::protocol::{Answer, Request, StopSavepoint, Stopping};
 use crate::control::socket::{Reply, Respond};
-use crate::control::status::JobStatus;
 use crate::dataflow;
 use crate::runtime::context::JobContext;
 use crate::runtime::savepoints::{self, Moment, Outcome};
@@ -29,7 +30,7 @@ enum Later {
 }
 
 /// Answers requests for as long as the job runs: the socket's threads outlive it, what it has open must not.
-pub(super) fn responder(context: &Arc<JobContext>) -> Respond {
+pub(super) fn responder(context: &Arc<JobContext>, reports: Arc<Reports>) -> Respond {
     let stores = dataflow::embedded_paths(context);
     let context: Weak<JobContext> = Arc::downgrade(context);
     Arc::new(move |request, reply: Reply<'_>| {
@@ -37,7 +38,7 @@ pub(super) fn responder(context: &Arc<JobContext>) -> Respond {
             reply(Answer::Refused("the job has ended".to_owned()));
             return;
         };
-        let later = respond(&context, &stores, request, reply);
+        let later = respond(&context, &reports, &stores, request, reply);
         drop(context);
         match later {
             None => {}
@@ -56,13 +57,14 @@ pub(super) fn responder(context: &Arc<JobContext>) -> Respond {
 /// Answers what can be answered at once, and gives what the client waits for besides.
 fn respond(
     context: &JobContext,
+    reports: &Reports,
     stores: &Stores,
     request: Request,
     reply: Reply<'_>,
 ) -> Option<Later> {
     let (answer, later) = match request {
         Request::Get { relation, key } => (get(context, stores, &relation, &key), None),
-        Request::Status {} => (Answer::Status(Box::new(JobStatus::of(context))), None),
+        Request::Status {} => (Answer::Status(Box::new(status(context, reports))), None),
         Request::Tap(request) => match tap::Open::new(context, request) {
             Ok(tap) => return Some(Later::Tap(tap)),
             Err(refused) => (refused, None),

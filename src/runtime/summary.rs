@@ -167,7 +167,8 @@ impl Part {
     }
 }
 
-fn add(whole: &mut BTreeMap<String, u64>, part: BTreeMap<String, u64>) {
+/// Adds counts up, by name.
+pub fn add(whole: &mut BTreeMap<String, u64>, part: BTreeMap<String, u64>) {
     for (name, count) in part {
         *whole.entry(name).or_default() += count;
     }

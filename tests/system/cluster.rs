@@ -6,6 +6,7 @@ mod hangs;
 mod launch;
 mod results;
 mod start;
+mod status;
 
 use std::path::{Path, PathBuf};
 

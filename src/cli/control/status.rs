@@ -46,9 +46,14 @@ fn text(status: &JobStatus) -> String {
         RunState::Running => "running",
         RunState::Stopping => "stopping",
     };
+    let processes = &status.processes;
+    let place = match processes.len() {
+        0 | 1 => format!("process {}", status.pid),
+        several => format!("{several} processes"),
+    };
     let mut text = format!(
-        "job {}: {state}, process {}, generation {}, {} worker(s)\n",
-        status.job, status.pid, status.generation, status.workers
+        "job {}: {state}, {place}, generation {}, {} worker(s)\n",
+        status.job, status.generation, status.workers
     );
     let now = wall_clock_ms();
     let mut line = |name: &str, value: String| {
@@ -91,13 +96,22 @@ fn text(status: &JobStatus) -> String {
             status.late, status.dead_lettered
         ),
     );
-    line(
-        "process",
+    let used = |cpu_seconds: f64, peak_rss_bytes: u64| {
         format!(
-            "{:.1} s of CPU, at most {} MiB",
-            status.cpu_seconds,
-            status.peak_rss_bytes >> 20
-        ),
-    );
+            "{cpu_seconds:.1} s of CPU, at most {} MiB",
+            peak_rss_bytes >> 20
+        )
+    };
+    line("used", used(status.cpu_seconds, status.peak_rss_bytes));
+    for process in processes.iter().filter(|_| processes.len() > 1) {
+        let of_job = used(process.cpu_seconds, process.peak_rss_bytes);
+        line(
+            &format!("process {}", process.process),
+            format!(
+                "{} at {}, {} worker(s), {} events, {of_job}",
+                process.pid, process.host, process.workers, process.events_in
+            ),
+        );
+    }
     text
 }
