@@ -69,6 +69,14 @@ pub struct ClusterOptions {
     pub agreed: BTreeMap<String, String>,
 }
 
+impl ClusterOptions {
+    /// How many processes there are.
+    #[must_use]
+    pub fn processes(&self) -> usize {
+        self.hosts.count()
+    }
+}
+
 /// The other processes of the job, all of them connected.
 pub struct Cluster {
     index: usize,

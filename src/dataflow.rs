@@ -19,6 +19,7 @@
 
 mod nodes;
 mod operators;
+mod ownership;
 pub mod read;
 mod replayed;
 mod resync;
@@ -41,6 +42,7 @@ use timely::dataflow::{Scope, StreamVec};
 use timely::worker::Worker;
 
 pub use self::operators::{derives_from, stateful_operators};
+pub use self::ownership::owned;
 pub use self::resync::check as check_resync;
 pub use self::sinks::{is_keyed, state_name as outbox_name};
 pub use self::stored::stored_rows;

@@ -136,7 +136,7 @@ impl PreparedJob {
             Some(origin) => format!("going on from {origin}"),
         };
         let ended = match &self.context.restored {
-            Some(restored) if has_ended(&restored.manifest) => {
+            Some(restored) if has_ended(restored) => {
                 "; its input had ended and all windows were closed: rows that still come are late"
             }
             _ => "",

@@ -1,17 +1,17 @@
 //! Restoring: finding a checkpoint, verifying every byte of it, and handing out its deltas.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+mod loader;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+pub use loader::{Loader, Owned};
 
 use crate::{
     claim::newest_manifest,
     compaction::ShardMerge,
     ids::{Epoch, OperatorId, Shard},
     manifest::{FileEntry, MANIFEST_VERSION, Manifest},
-    paths, scratch,
+    paths,
     sealed::SealError,
     section::ShardDelta,
     shard_range::ShardRange,
@@ -193,24 +193,10 @@ pub fn load(
     job: &str,
     which: &Which,
 ) -> Result<Option<Restored>, RestoreError> {
-    load_into(store, job, which, None)
-}
-
-/// Like [`load`]; with a folder for scratch files, one file at a time is in memory.
-///
-/// # Errors
-/// Like [`load`], and if the folder cannot be written to.
-pub fn load_into(
-    store: &dyn CheckpointStore,
-    job: &str,
-    which: &Which,
-    scratch: Option<&Path>,
-) -> Result<Option<Restored>, RestoreError> {
     let Some(name) = choose(store, which)? else {
         return Ok(None);
     };
-    let manifest = load_manifest(store, job, &name);
-    whole(store, &name, manifest, scratch).map(Some)
+    Loader::of_all().load(store, job, &name).map(Some)
 }
 
 /// Loads and verifies the checkpoint of a manifest, of whatever job.
@@ -218,7 +204,12 @@ pub fn load_into(
 /// # Errors
 /// As [`load`].
 pub fn load_named(store: &dyn CheckpointStore, name: &str) -> Result<Restored, RestoreError> {
-    whole(store, name, read_manifest(store, name), None)
+    whole(
+        store,
+        name,
+        read_manifest(store, name),
+        &mut Loader::of_all(),
+    )
 }
 
 /// A checkpoint with all its files, or the one before as an offer.
@@ -226,9 +217,9 @@ fn whole(
     store: &dyn CheckpointStore,
     name: &str,
     manifest: Result<Manifest, RestoreError>,
-    scratch: Option<&Path>,
+    loader: &mut Loader,
 ) -> Result<Restored, RestoreError> {
-    let restored = manifest.and_then(|manifest| load_files(store, name, manifest, scratch));
+    let restored = manifest.and_then(|manifest| loader.files(store, name, manifest));
     restored.map_err(|source| RestoreError::Damaged {
         previous: previous(store, name),
         manifest: name.to_owned(),
@@ -291,44 +282,6 @@ pub fn read_manifest(store: &dyn CheckpointStore, name: &str) -> Result<Manifest
     Ok(manifest)
 }
 
-/// Reads and verifies the state files of a manifest.
-pub(crate) fn load_files(
-    store: &dyn CheckpointStore,
-    name: &str,
-    manifest: Manifest,
-    scratch: Option<&Path>,
-) -> Result<Restored, RestoreError> {
-    let mut known: BTreeMap<&str, Arc<StateFile>> = BTreeMap::new();
-    let mut files = Vec::with_capacity(manifest.files.len());
-    for entry in &manifest.files {
-        let file = match known.get(&*entry.name) {
-            Some(file) => Arc::clone(file),
-            None => Arc::new(kept(read_file(store, &manifest.job, entry)?, scratch)?),
-        };
-        known.insert(&entry.name, Arc::clone(&file));
-        files.push((entry.clone(), file));
-    }
-    Ok(Restored {
-        name: name.to_owned(),
-        manifest,
-        files,
-    })
-}
-
-/// Moves a file out of memory, if there is a folder for it.
-fn kept(file: StateFile, scratch: Option<&Path>) -> Result<StateFile, RestoreError> {
-    let Some(directory) = scratch else {
-        return Ok(file);
-    };
-    let name = file.name().to_owned();
-    let kept = scratch::nameless_file(directory).and_then(|scratch| file.keep_in(scratch));
-    kept.map_err(|error| RestoreError::Scratch {
-        name,
-        directory: directory.display().to_string(),
-        error: error.to_string(),
-    })
-}
-
 /// Reads and verifies one state file of a manifest.
 pub(crate) fn read_file(
     store: &dyn CheckpointStore,
@@ -348,13 +301,17 @@ pub(crate) fn read_file(
             expected_crc32c: entry.crc32c,
         });
     }
-    if file.header().job != job {
-        return Err(RestoreError::Foreign {
-            name: entry.name.clone(),
-            reason: format!("it belongs to the job {}, not to {job}", file.header().job),
-        });
+    of_job(file, job)
+}
+
+fn of_job(file: StateFile, job: &str) -> Result<StateFile, RestoreError> {
+    match &file.header().job {
+        own if own == job => Ok(file),
+        other => Err(RestoreError::Foreign {
+            name: file.name().to_owned(),
+            reason: format!("it belongs to the job {other}, not to {job}"),
+        }),
     }
-    Ok(file)
 }
 
 /// The manifest of the checkpoint before this one, for an offer: failing to find it is no further error.

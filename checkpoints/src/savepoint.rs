@@ -13,7 +13,7 @@ use crate::{
     ids::Generation,
     manifest::{CheckpointKind, FileEntry, Manifest},
     paths,
-    restore::{self, RestoreError, Restored},
+    restore::{self, Loader, RestoreError, Restored},
     sealed::SealError,
     state_file::StateFileError,
     store::{CheckpointStore, StoreError},
@@ -131,15 +131,26 @@ fn copy<'m>(
 /// # Errors
 /// [`RestoreError`] with the place, and the name of what is damaged or missing.
 pub fn load(store: &dyn CheckpointStore) -> Result<Restored, RestoreError> {
-    read(store).map_err(|source| RestoreError::Savepoint {
+    load_with(store, &mut Loader::of_all())
+}
+
+/// As [`load`], of the files what this loader reads. Only a savepoint that was read whole can be adopted.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    store: &dyn CheckpointStore,
+    loader: &mut Loader,
+) -> Result<Restored, RestoreError> {
+    read(store, loader).map_err(|source| RestoreError::Savepoint {
         location: store.location(),
         source: Box::new(source),
     })
 }
 
-fn read(store: &dyn CheckpointStore) -> Result<Restored, RestoreError> {
+fn read(store: &dyn CheckpointStore, loader: &mut Loader) -> Result<Restored, RestoreError> {
     match restore::read_manifest(store, paths::SAVEPOINT) {
-        Ok(manifest) => restore::load_files(store, paths::SAVEPOINT, manifest, None),
+        Ok(manifest) => loader.files(store, paths::SAVEPOINT, manifest),
         Err(RestoreError::Store(StoreError::NotFound { .. })) => {
             Err(RestoreError::NoSavepoint(what_is_there(store)))
         }

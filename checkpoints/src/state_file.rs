@@ -18,17 +18,20 @@
 //! brings a layer, and later sections apply after earlier ones.
 
 mod builder;
+mod content;
+mod index;
+mod partial;
 mod section_codec;
 
-use std::{
-    borrow::Cow, collections::BTreeMap, fs::File, io, io::Write, ops::Range, os::unix::fs::FileExt,
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeMap, fs::File, io, ops::Range};
 
 pub use builder::StateFileBuilder;
+use content::Content;
+use index::{Index, SectionPlace};
+pub use partial::ReadRange;
 
 use crate::{
-    codec::{CodecError, Decoder},
+    codec::CodecError,
     ids::{Epoch, Generation, OperatorId, Shard},
     section::ShardDelta,
     shard_range::ShardRange,
@@ -88,6 +91,12 @@ pub enum StateFileProblem {
         /// The part of the file.
         part: String,
     },
+    /// The section was left out when the file was read.
+    #[error("the section of shard {} was not read, because this process does not own it", .shard.0)]
+    NotRead {
+        /// The section's shard.
+        shard: Shard,
+    },
     /// What was verified can no longer be read.
     #[error("it cannot be read again: {0}")]
     Unreadable(String),
@@ -107,19 +116,6 @@ impl StateFileProblem {
     }
 }
 
-#[derive(Clone, Debug)]
-struct SectionPlace {
-    shard: Shard,
-    bytes: Range<usize>,
-}
-
-/// Where the bytes of a verified file are.
-#[derive(Clone, Debug)]
-enum Content {
-    Memory(Vec<u8>),
-    Scratch(Arc<File>),
-}
-
 /// A verified state file, in memory or in a scratch file; sections are decoded when asked for.
 #[derive(Clone, Debug)]
 pub struct StateFile {
@@ -137,14 +133,37 @@ impl StateFile {
     /// [`StateFileError`], which names the file, if anything differs from what was written.
     pub fn open(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, StateFileError> {
         let name = name.into();
-        match read_structure(&bytes) {
-            Ok((header, sections)) => Ok(Self {
-                name,
-                content: Content::Memory(bytes),
-                header,
-                sections,
-            }),
+        match Self::verified(&bytes) {
+            Ok(index) => Ok(Self::of(name, Content::whole(bytes), index)),
             Err(problem) => Err(StateFileError { name, problem }),
+        }
+    }
+
+    fn verified(bytes: &[u8]) -> Result<Index, StateFileProblem> {
+        let index = Index::read(bytes.len(), bytes, bytes)?;
+        for (operator, section) in index.sections() {
+            section.check(operator, &bytes[section.bytes.clone()])?;
+        }
+        Ok(index)
+    }
+
+    fn of(name: String, content: Content, index: Index) -> Self {
+        let mut sections: BTreeMap<OperatorId, Vec<SectionPlace>> = BTreeMap::new();
+        for (operator, section) in index.sections() {
+            match sections.get_mut(operator) {
+                Some(sections) => sections.push(section.clone()),
+                None => _ = sections.insert(operator.clone(), vec![section.clone()]),
+            }
+        }
+        for sections in sections.values_mut() {
+            // Stable: the layers of a shard stay in order.
+            sections.sort_by_key(|section| section.shard);
+        }
+        Self {
+            name,
+            content,
+            header: index.header,
+            sections,
         }
     }
 
@@ -152,11 +171,8 @@ impl StateFile {
     ///
     /// # Errors
     /// If they cannot be written.
-    pub(crate) fn keep_in(mut self, mut scratch: File) -> io::Result<Self> {
-        if let Content::Memory(bytes) = &self.content {
-            scratch.write_all(bytes)?;
-            self.content = Content::Scratch(Arc::new(scratch));
-        }
+    pub(crate) fn keep_in(mut self, scratch: File) -> io::Result<Self> {
+        self.content.keep_in(scratch)?;
         Ok(self)
     }
 
@@ -175,14 +191,9 @@ impl StateFile {
     /// The whole file, as it was read.
     ///
     /// # Errors
-    /// [`StateFileError`] if it is not in memory and cannot be read again.
+    /// [`StateFileError`] if only a part of it was, or it is not in memory and cannot be read again.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, StateFileError> {
-        let length = match &self.content {
-            Content::Memory(bytes) => Ok(bytes.len() as u64),
-            Content::Scratch(file) => file.metadata().map(|metadata| metadata.len()),
-        };
-        let bytes = length.and_then(|length| self.read(0..length as usize));
-        bytes.map_err(|error| self.failed(StateFileProblem::Unreadable(error.to_string())))
+        self.read(0..self.content.length(), Shard::default())
     }
 
     /// The same state as a file of a job of another name.
@@ -236,9 +247,7 @@ impl StateFile {
     }
 
     fn decode(&self, section: &SectionPlace) -> Result<ShardDelta, StateFileError> {
-        let encoded = self.read(section.bytes.clone());
-        let encoded = encoded
-            .map_err(|error| self.failed(StateFileProblem::Unreadable(error.to_string())))?;
+        let encoded = self.read(section.bytes.clone(), section.shard)?;
         section_codec::decode(section.shard, &encoded)
             .map_err(|error| self.failed(StateFileProblem::malformed("section")(error)))
     }
@@ -250,140 +259,12 @@ impl StateFile {
         }
     }
 
-    fn read(&self, range: Range<usize>) -> io::Result<Cow<'_, [u8]>> {
-        match &self.content {
-            Content::Memory(bytes) => Ok(Cow::Borrowed(&bytes[range])),
-            Content::Scratch(file) => {
-                let mut bytes = vec![0; range.len()];
-                file.read_exact_at(&mut bytes, range.start as u64)?;
-                Ok(Cow::Owned(bytes))
-            }
+    fn read(&self, range: Range<usize>, shard: Shard) -> Result<Cow<'_, [u8]>, StateFileError> {
+        match self.content.read(range) {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(self.failed(StateFileProblem::NotRead { shard })),
+            Err(error) => Err(self.failed(StateFileProblem::Unreadable(error.to_string()))),
         }
-    }
-}
-
-type Structure = (StateFileHeader, BTreeMap<OperatorId, Vec<SectionPlace>>);
-
-fn read_structure(bytes: &[u8]) -> Result<Structure, StateFileProblem> {
-    let (header, header_bytes) = read_header(bytes)?;
-    let footer = footer_range(bytes, header_bytes)?;
-    let sections = read_footer(bytes, header_bytes, footer)?;
-    Ok((header, sections))
-}
-
-fn read_header(bytes: &[u8]) -> Result<(StateFileHeader, usize), StateFileProblem> {
-    let malformed = StateFileProblem::malformed("header");
-    let mut decoder = Decoder::new(bytes);
-    if decoder.take(MAGIC.len()) != Ok(MAGIC) {
-        return Err(StateFileProblem::NotAStateFile);
-    }
-    let version = decoder.u16().map_err(&malformed)?;
-    if version != FORMAT_VERSION {
-        return Err(StateFileProblem::UnknownVersion(version));
-    }
-    let header = decode_header(&mut decoder).map_err(&malformed)?;
-    let covered = &bytes[..decoder.position()];
-    let checksum = decoder.u32().map_err(&malformed)?;
-    check(covered, checksum, || "header".to_owned())?;
-    Ok((header, decoder.position()))
-}
-
-fn decode_header(decoder: &mut Decoder<'_>) -> Result<StateFileHeader, CodecError> {
-    Ok(StateFileHeader {
-        job: decoder.text()?.to_owned(),
-        generation: Generation(decoder.varint()?),
-        epoch: Epoch(decoder.varint()?),
-        worker: decoder.number()?,
-        workers: decoder.number()?,
-    })
-}
-
-/// Where the footer is, once the trailer has been verified.
-fn footer_range(bytes: &[u8], header_bytes: usize) -> Result<Range<usize>, StateFileProblem> {
-    let malformed = StateFileProblem::malformed("trailer");
-    let found = bytes.len() as u64;
-    let too_short = StateFileProblem::Length {
-        expected: (header_bytes + TRAILER_BYTES) as u64,
-        found,
-    };
-    let Some(trailer_start) = bytes.len().checked_sub(TRAILER_BYTES) else {
-        return Err(too_short);
-    };
-    let mut trailer = Decoder::new(&bytes[trailer_start..]);
-    let footer_bytes = trailer.u64().map_err(&malformed)?;
-    let expected = trailer.u64().map_err(&malformed)?;
-    let checksum = trailer.u32().map_err(&malformed)?;
-    if trailer.take(END_MAGIC.len()) != Ok(END_MAGIC) {
-        return Err(StateFileProblem::Checksum {
-            part: "end".to_owned(),
-        });
-    }
-    let footer_start = usize::try_from(footer_bytes)
-        .ok()
-        .and_then(|footer_bytes| trailer_start.checked_sub(footer_bytes))
-        .filter(|start| *start >= header_bytes)
-        .ok_or(too_short)?;
-    let covered = &bytes[footer_start..trailer_start + 16];
-    check(covered, checksum, || "footer".to_owned())?;
-    if expected != found {
-        return Err(StateFileProblem::Length { expected, found });
-    }
-    Ok(footer_start..trailer_start)
-}
-
-fn read_footer(
-    bytes: &[u8],
-    mut offset: usize,
-    footer: Range<usize>,
-) -> Result<BTreeMap<OperatorId, Vec<SectionPlace>>, StateFileProblem> {
-    let malformed = StateFileProblem::malformed("footer");
-    let mut decoder = Decoder::new(&bytes[footer.clone()]);
-    let mut operators = Vec::new();
-    for _ in 0..decoder.count().map_err(&malformed)? {
-        let id = OperatorId(decoder.text().map_err(&malformed)?.to_owned());
-        operators.push((id, Vec::new()));
-    }
-    for _ in 0..decoder.count().map_err(&malformed)? {
-        let at = decoder.position();
-        let operator: usize = decoder.number().map_err(&malformed)?;
-        let shard = Shard(decoder.number().map_err(&malformed)?);
-        let length: usize = decoder.number().map_err(&malformed)?;
-        let checksum = decoder.u32().map_err(&malformed)?;
-        let out_of_range = || malformed(CodecError::OutOfRange { at });
-        let end = offset
-            .checked_add(length)
-            .filter(|end| *end <= footer.start);
-        let section = offset..end.ok_or_else(out_of_range)?;
-        let (id, sections) = operators.get_mut(operator).ok_or_else(out_of_range)?;
-        check(&bytes[section.clone()], checksum, || {
-            format!("section of {id}, shard {}", shard.0)
-        })?;
-        offset = section.end;
-        sections.push(SectionPlace {
-            shard,
-            bytes: section,
-        });
-    }
-    decoder.end().map_err(&malformed)?;
-    if offset != footer.start {
-        return Err(malformed(CodecError::OutOfRange { at: 0 }));
-    }
-    for (_, sections) in &mut operators {
-        // Stable: the layers of a shard stay in order.
-        sections.sort_by_key(|section: &SectionPlace| section.shard);
-    }
-    Ok(operators.into_iter().collect())
-}
-
-fn check(
-    covered: &[u8],
-    checksum: u32,
-    part: impl FnOnce() -> String,
-) -> Result<(), StateFileProblem> {
-    if crc32c::crc32c(covered) == checksum {
-        Ok(())
-    } else {
-        Err(StateFileProblem::Checksum { part: part() })
     }
 }
 

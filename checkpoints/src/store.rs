@@ -2,14 +2,12 @@
 
 pub(crate) mod filesystem;
 mod local;
-mod read_ahead;
 mod s3;
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, ops::Range, sync::Arc};
 
 pub use filesystem::{DiskFilesystem, FileInfo, Filesystem};
 pub use local::LocalStore;
-pub use read_ahead::ReadAhead;
 pub use s3::S3Store;
 
 use crate::head::{Head, Tag};
@@ -31,6 +29,14 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError::NotFound`] if there are none.
     fn get(&self, name: &str) -> Result<Vec<u8>, StoreError>;
+
+    /// A part of the bytes under a name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there are none; and if the part does not lie within them.
+    fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        part(self.get(name)?, &range).ok_or_else(|| StoreError::outside(name, range))
+    }
 
     /// Removes a name; it is no error if it is not there. May come undone by a crash.
     ///
@@ -59,6 +65,16 @@ pub trait CheckpointStore: Send + Sync + fmt::Debug {
 
     /// Where it is, for people; without secrets.
     fn location(&self) -> String;
+}
+
+/// A part of bytes, if it lies within them.
+pub(crate) fn part(mut bytes: Vec<u8>, range: &Range<u64>) -> Option<Vec<u8>> {
+    let start = usize::try_from(range.start).ok()?;
+    let end = usize::try_from(range.end).ok()?;
+    bytes.get(start..end)?;
+    bytes.truncate(end);
+    bytes.drain(..start);
+    Some(bytes)
 }
 
 /// One object in a folder.
@@ -128,6 +144,12 @@ impl StoreError {
             name: name.into(),
             source: source.into(),
         }
+    }
+
+    /// Fewer bytes are there than were asked for.
+    pub(crate) fn outside(name: &str, range: Range<u64>) -> Self {
+        let Range { start, end } = range;
+        Self::determinate("read", name, format!("it has no bytes {start} to {end}"))
     }
 
     /// Whether the call certainly had no effect.

@@ -2,7 +2,6 @@
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use tidewright_checkpoints::ShardRange;
 use tidewright_jobs::plan::{JoinKind, Node, NodeId, Op, Plan, RelationKind, SourceKind};
 use tidewright_operators::differential;
 use tidewright_operators::route::Router;
@@ -16,6 +15,7 @@ use timely::dataflow::operators::generic::operator::Operator as _;
 use timely::dataflow::operators::{Concat, Concatenate, Inspect};
 
 use super::Building;
+use super::ownership::Owner;
 use super::replayed::{self, from_state};
 use super::specs::{self, made};
 use super::stateless::{self, Stage};
@@ -302,10 +302,8 @@ impl<'scope> Builder<'_, 'scope, '_> {
         let name = state_name(&context.plan, self.node).unwrap_or_default();
         let id = context.upgrade.id(&name);
         let worker = self.building.scope.index();
-        let shards = match self.partition_local() {
-            Some(source) => context.shards_of_splits(worker, source),
-            None => vec![ShardRange::owned_by(worker, context.workers)],
-        };
+        let owner = Owner::of_node(&context.plan, self.node);
+        let shards = owner.shards(worker, context.workers);
         if let Some(memory) = &context.memory {
             let spilling = operator.spill_to(memory);
             spilling.unwrap_or_else(|error| fail(&error.to_string()));

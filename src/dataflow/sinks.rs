@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, AsArray};
 
 use arrow::datatypes::SchemaRef;
-use tidewright_checkpoints::{Epoch, OperatorId, ShardRange};
+use tidewright_checkpoints::{Epoch, OperatorId};
 use tidewright_jobs::job::{Delivery as DeliveryMode, SinkConfig};
 use tidewright_jobs::plan::{Plan, RelationKind, SinkInput, SinkPlan};
 use tidewright_operators::Operator;
@@ -21,6 +21,7 @@ use timely::scheduling::SyncActivator;
 
 use super::Building;
 use super::nodes::{self, Relation, Target};
+use super::ownership::Owner;
 use super::replayed::from_state;
 use crate::runtime::append_outbox::AppendOutbox;
 use crate::runtime::context::JobContext;
@@ -180,12 +181,10 @@ fn keyed_outbox<'scope>(
         eager,
     );
     let operator = operator.unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
-    // A file can be open in one process only.
-    let single = context.place.processes > 1 && matches!(sink.config, SinkConfig::Embedded(_));
-    let owner = if single { Owner::First } else { Owner::ByKey };
+    let owner = Owner::of_outbox(&sink, context.place.processes);
     let rows = match owner {
         Owner::First => nodes::route(building, input.rows, &input.schema, Target::Worker(0)),
-        Owner::ByKey => nodes::route(building, input.rows, &input.schema, Target::Key(&input.key)),
+        _ => nodes::route(building, input.rows, &input.schema, Target::Key(&input.key)),
     };
     wrap(
         building,
@@ -193,7 +192,7 @@ fn keyed_outbox<'scope>(
         input.clock_node,
         Box::new(operator),
         rows,
-        owner,
+        &owner,
     );
     let outgoing = if owner.owns(building.scope.index()) {
         Outgoing::Keyed(outbox)
@@ -201,30 +200,6 @@ fn keyed_outbox<'scope>(
         Outgoing::Elsewhere
     };
     finish(sink, outgoing, input.schema, input.key)
-}
-
-/// Which workers have an outbox.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// All of them, each for the keys that it owns.
-    ByKey,
-    /// Worker 0, for what can be in one place only: a log with one order, a file on one machine.
-    First,
-}
-
-impl Owner {
-    fn owns(self, worker: usize) -> bool {
-        self == Self::ByKey || worker == 0
-    }
-
-    /// The shards whose entries in a checkpoint are a worker's, whichever worker wrote them.
-    fn shards(self, worker: usize, workers: usize) -> ShardRange {
-        match self {
-            Self::ByKey => ShardRange::owned_by(worker, workers),
-            Self::First if worker == 0 => ShardRange::ALL,
-            Self::First => ShardRange { start: 0, end: 0 },
-        }
-    }
 }
 
 fn append_outbox<'scope>(
@@ -246,7 +221,7 @@ fn append_outbox<'scope>(
         input.table_key.as_deref(),
     );
     let operator = operator.unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
-    let owner = Owner::First;
+    let owner = Owner::of_outbox(&sink, context.place.processes);
     let rows = nodes::route(building, input.rows, &input.schema, Target::Worker(0));
     wrap(
         building,
@@ -254,7 +229,7 @@ fn append_outbox<'scope>(
         input.clock_node,
         Box::new(operator),
         rows,
-        owner,
+        &owner,
     );
     let schema = append_schema(&input.schema, input.table_key.is_some());
     let outgoing = if owner.owns(building.scope.index()) {
@@ -276,12 +251,12 @@ fn wrap<'scope>(
     clock_node: usize,
     mut operator: Box<dyn Operator>,
     rows: stateful::Input<'scope>,
-    owner: Owner,
+    owner: &Owner,
 ) {
     let shards = owner.shards(building.scope.index(), building.context.workers);
     building
         .context
-        .restore_operator(&id, &mut *operator, &[shards]);
+        .restore_operator(&id, &mut *operator, &shards);
     let how = Stateful {
         id,
         clock_node,

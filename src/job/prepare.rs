@@ -13,7 +13,7 @@ use tidewright_checkpoints::Epoch;
 use tidewright_checkpoints::claim::Claimed;
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore::Restored;
-use tidewright_checkpoints::store::{self, CheckpointStore, ReadAhead};
+use tidewright_checkpoints::store::{self, CheckpointStore};
 use tidewright_jobs::{Compiled, Definition};
 
 use super::fit::{
@@ -25,7 +25,7 @@ use super::restore;
 use super::start_point::{self, StartPoint};
 use super::take_over::take_over;
 use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterOptions};
 use crate::dataflow;
 use crate::place;
 use crate::runtime::context::{JobContext, Place, Settings};
@@ -68,26 +68,30 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     let store = with_crash_points(store);
     let operators = dataflow::stateful_operators(&plan);
     // A savepoint is read before the job is claimed: a damaged one disturbs nobody.
-    let savepoint = restore::load_savepoint(&options.restore)?;
+    let place = Place {
+        processes: options
+            .cluster
+            .as_ref()
+            .map_or(1, ClusterOptions::processes),
+        process: options.cluster.as_ref().map_or(0, |cluster| cluster.index),
+        threads: options.workers,
+    };
+    let mut loader = restore::loader(&plan, place, memory.as_deref());
+    let savepoint = restore::load_savepoint(&options.restore, place, &mut loader)?;
     let savepoint_manifest = savepoint.as_ref().map(|savepoint| &savepoint.manifest);
     check_fit(&*store, &plan, &operators, &options, savepoint_manifest)?;
-    let ahead = match &options.take_over {
-        None => None,
-        Some(_) => Some(read_ahead(&store, &plan.name)?),
-    };
+    if options.take_over.is_some() {
+        let read = loader.catch_up(&*store, &plan.name);
+        read.map_err(RunError::of)?;
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let cluster = options.cluster.as_ref();
     let cluster = cluster.map(|cluster| Cluster::connect(cluster, &stop));
     let cluster = cluster.transpose().map_err(RunError::connecting)?;
-    let place = Place {
-        processes: cluster.as_ref().map_or(1, Cluster::processes),
-        process: cluster.as_ref().map_or(0, Cluster::index),
-        threads: options.workers,
-    };
-    if let (Some(ahead), Some(socket)) = (&ahead, &options.take_over)
+    if let Some(socket) = &options.take_over
         && place.leads()
     {
-        take_over(socket, &plan.name, ahead)?;
+        take_over(socket, &plan.name, &*store, &mut loader)?;
     }
     let agreed = agree(
         &*store,
@@ -101,12 +105,9 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     let origin = savepoint.as_ref().map(restore::origin);
     let restored = match (savepoint, &claimed) {
         (None, _) => {
-            let source: &dyn CheckpointStore = match &ahead {
-                Some(ahead) => ahead,
-                None => &*store,
-            };
             let name = start.restored.as_ref();
-            restore::load(source, &plan.name, name, memory.as_deref())?
+            let loaded = name.map(|name| loader.load(&*store, &plan.name, name));
+            loaded.transpose().map_err(RunError::of)?
         }
         // The process that publishes checkpoints takes the files over; the others only read their state.
         (Some(savepoint), Some(_)) => {
@@ -116,7 +117,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         (Some(savepoint), None) => Some(savepoint),
     };
     let origin = origin.or_else(|| restored.as_ref().map(restore::origin));
-    drop(ahead);
+    drop(loader);
     let manifest = restored.as_ref().map(|restored| &restored.manifest);
     let upgrade = Upgrade::decide(&operators, manifest, &options.allowed).map_err(RunError::of)?;
     for note in &upgrade.notes {
@@ -181,7 +182,8 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         origin: Instant::now(),
         started_ms: i64::try_from(start.started_ms).unwrap_or(i64::MAX),
         generation: start.generation,
-        restored,
+        restored: restored.as_ref().map(|restored| restored.manifest.clone()),
+        state: Mutex::new(restored.map(Arc::new)),
         moved_sources,
         upgrade: upgrade.clone(),
         reread,
@@ -217,13 +219,6 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         origin,
         location,
     })
-}
-
-/// The latest checkpoint's files, read before they are needed.
-fn read_ahead(store: &Arc<dyn CheckpointStore>, job: &str) -> Result<ReadAhead, RunError> {
-    let ahead = ReadAhead::new(store.clone());
-    ahead.catch_up(job).map_err(RunError::of)?;
-    Ok(ahead)
 }
 
 /// Process 0 claims the job and tells the others where it starts; they check that they see the same store.

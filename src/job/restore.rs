@@ -2,35 +2,39 @@
 
 use tidewright_checkpoints::Generation;
 use tidewright_checkpoints::manifest::CheckpointKind;
-use tidewright_checkpoints::restore::{self as checkpoint, Restored, Which};
+use tidewright_checkpoints::restore::{Loader, Restored};
 use tidewright_checkpoints::savepoint;
 use tidewright_checkpoints::store::{self, CheckpointStore};
+use tidewright_jobs::plan::Plan;
 use tidewright_operators::StateMemory;
 
 use super::{Restore, RunError};
+use crate::dataflow;
+use crate::runtime::context::Place;
 
-/// The checkpoint of a manifest, whole and verified. Where state has a limit, its files don't stay in memory.
-pub fn load(
-    store: &dyn CheckpointStore,
-    job: &str,
-    manifest: Option<&String>,
-    memory: Option<&StateMemory>,
-) -> Result<Option<Restored>, RunError> {
-    let scratch = memory.map(StateMemory::directory);
-    match manifest {
-        None => Ok(None),
-        Some(name) => checkpoint::load_into(store, job, &Which::Path(name.clone()), scratch)
-            .map_err(RunError::of),
-    }
+/// Reads the state that this process needs. Where state has a limit, its files don't stay in memory.
+pub fn loader(plan: &Plan, place: Place, memory: Option<&StateMemory>) -> Loader {
+    // A single process needs everything.
+    let owned = (place.processes > 1).then(|| dataflow::owned(plan, place));
+    Loader::new(owned, memory.map(StateMemory::directory))
 }
 
-/// The savepoint to start from, whole and verified. It is read before the job is claimed: a damaged one disturbs nobody.
-pub fn load_savepoint(restore: &Restore) -> Result<Option<Restored>, RunError> {
+/// The savepoint to start from, verified. It is read before the job is claimed: a damaged one disturbs nobody. Process 0
+/// reads all of it, because it takes the files over.
+pub fn load_savepoint(
+    restore: &Restore,
+    place: Place,
+    loader: &mut Loader,
+) -> Result<Option<Restored>, RunError> {
     let Restore::Savepoint(url) = restore else {
         return Ok(None);
     };
     let store = store::open_existing(url).map_err(RunError::of)?;
-    savepoint::load(&*store).map(Some).map_err(RunError::of)
+    let loaded = match place.leads() {
+        true => savepoint::load(&*store),
+        false => savepoint::load_with(&*store, loader),
+    };
+    loaded.map(Some).map_err(RunError::of)
 }
 
 /// Copies a savepoint's state into the job's own store, so that nothing depends on the savepoint any more.

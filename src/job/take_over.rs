@@ -15,7 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidewright_checkpoints::store::ReadAhead;
+use tidewright_checkpoints::restore::Loader;
+use tidewright_checkpoints::store::CheckpointStore;
 
 use super::RunError;
 use crate::control::client;
@@ -34,10 +35,15 @@ const PAUSE: Duration = Duration::from_millis(2);
 ///
 /// # Errors
 /// If nobody listens there, it runs another job, or it does not end.
-pub(super) fn take_over(socket: &Path, job: &str, store: &ReadAhead) -> Result<(), RunError> {
+pub(super) fn take_over(
+    socket: &Path,
+    job: &str,
+    store: &dyn CheckpointStore,
+    loader: &mut Loader,
+) -> Result<(), RunError> {
     check_job(socket, job)?;
     for _ in 0..ROUNDS_MAX {
-        if store.catch_up(job).map_err(RunError::of)?.1 <= FEW_FILES {
+        if loader.catch_up(store, job).map_err(RunError::of)? <= FEW_FILES {
             break;
         }
     }
@@ -52,16 +58,16 @@ pub(super) fn take_over(socket: &Path, job: &str, store: &ReadAhead) -> Result<(
                 PATIENCE.as_secs()
             )));
         }
-        catch_up(job, store);
+        catch_up(job, store, loader);
         thread::sleep(PAUSE);
     }
-    catch_up(job, store);
+    catch_up(job, store, loader);
     Ok(())
 }
 
 /// The other process is going to end, so somebody must go on: what is not read ahead is read when it is restored.
-fn catch_up(job: &str, store: &ReadAhead) {
-    if let Err(error) = store.catch_up(job) {
+fn catch_up(job: &str, store: &dyn CheckpointStore, loader: &mut Loader) {
+    if let Err(error) = loader.catch_up(store, job) {
         tracing::debug!(%error, "state is not read ahead now");
     }
 }

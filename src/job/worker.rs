@@ -18,7 +18,7 @@ const PARK_MAX: Duration = Duration::from_millis(100);
 pub fn work(worker: &mut timely::worker::Worker, context: &Arc<JobContext>) -> bool {
     let _alive = context.pulses.begin(worker.index());
     let probes = dataflow::build(worker, context);
-    context.built.fetch_add(1, Ordering::Relaxed);
+    context.note_built();
     let leads = worker.index() == context.place.first_worker();
     let mut ended_at = None;
     while worker.has_dataflows() {

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use std::{
 
 use tidewright_checkpoints::restore::Restored;
 use tidewright_checkpoints::store::CheckpointStore;
-use tidewright_checkpoints::{Epoch, Generation, OperatorId, Shard, ShardRange};
+use tidewright_checkpoints::{Epoch, Generation, Manifest, OperatorId, ShardRange};
 use tidewright_jobs::JobSettings;
 use tidewright_jobs::job::{Delivery, StartAfter};
 use tidewright_jobs::plan::{Plan, SourcePlan};
@@ -33,7 +33,7 @@ use super::tap::Taps;
 use super::upgrade::Upgrade;
 use crate::sink::Fence;
 use crate::sink::embedded::EmbeddedStores;
-use crate::source::{SplitStart, owner_of_split};
+use crate::source::SplitStart;
 
 /// Settings of a run, from the job file and the command line.
 #[derive(Clone, Debug)]
@@ -144,7 +144,9 @@ pub struct JobContext {
     /// Where checkpoints go.
     pub store: Arc<dyn CheckpointStore>,
     /// The checkpoint that it starts from.
-    pub restored: Option<Restored>,
+    pub restored: Option<Manifest>,
+    /// The state of that checkpoint, until all workers of this process have theirs.
+    pub state: Mutex<Option<Arc<Restored>>>,
     /// Kafka sources that begin where their `start` says even if the checkpoint has a position.
     pub moved_sources: BTreeSet<String>,
     /// Sources that are read again from before the checkpoint: everything that derives from them begins anew.
@@ -210,7 +212,7 @@ impl JobContext {
     /// Where to begin with the splits of a source; `None` on a fresh start.
     #[must_use]
     pub fn split_starts(&self, source: &str) -> Option<Vec<SplitStart>> {
-        let manifest = &self.restored.as_ref()?.manifest;
+        let manifest = self.restored.as_ref()?;
         // A source that the checkpoint does not know is new: it begins where its configuration says.
         let splits = manifest.sources.get(source)?;
         if self.reread.contains(source) {
@@ -229,7 +231,7 @@ impl JobContext {
     /// Positions of all splits and watermarks of all nodes in the checkpoint.
     #[must_use]
     pub fn restored_clock(&self) -> Option<(Vec<SplitReport>, Vec<i64>)> {
-        let manifest = &self.restored.as_ref()?.manifest;
+        let manifest = self.restored.as_ref()?;
         let mut splits = Vec::new();
         let known = |plan: &SourcePlan| !self.reread.contains(&plan.name);
         let sources = self.plan.sources.iter().enumerate();
@@ -269,27 +271,11 @@ impl JobContext {
     /// The epoch up to which a sink had everything at the checkpoint.
     #[must_use]
     pub fn delivered(&self, sink: &str) -> Epoch {
-        let manifest = self.restored.as_ref().map(|restored| &restored.manifest);
+        let manifest = self.restored.as_ref();
         manifest
             .and_then(|manifest| manifest.delivered.get(sink))
             .copied()
             .unwrap_or_default()
-    }
-
-    /// The shards of the keys that live with the splits of a source, for the splits that a worker reads.
-    #[must_use]
-    pub fn shards_of_splits(&self, worker: usize, source: usize) -> Vec<ShardRange> {
-        let Some(restored) = &self.restored else {
-            return Vec::new();
-        };
-        let source = &self.plan.sources[source].name;
-        let splits = restored.manifest.sources.get(source).into_iter().flatten();
-        let splits = splits.map(|(_, split)| split.split);
-        let owned = splits.filter(|split| owner_of_split(source, *split, self.workers) == worker);
-        let shards = owned.filter_map(Shard::of_split);
-        shards
-            .map(|shard| ShardRange::from(shard.0..shard.0 + 1))
-            .collect()
     }
 
     /// Gives an operator what the checkpoint holds of its state for these shards.
@@ -299,7 +285,8 @@ impl JobContext {
         operator: &mut dyn Operator,
         shards: &[ShardRange],
     ) {
-        let Some(restored) = &self.restored else {
+        let state = self.state.lock();
+        let Some(restored) = state.unwrap_or_else(PoisonError::into_inner).clone() else {
             return;
         };
         let _inside = pulse::inside(&format!("restoring operator {id}").into());
@@ -323,6 +310,14 @@ impl JobContext {
             migrated.unwrap_or_else(|error| fail(&format!("operator {id}: {error}")));
         }
         trimmed(operator, Ok(())).unwrap_or_else(|error| fail(&error.to_string()));
+    }
+
+    /// A worker of this process has built its dataflow. When all have, nobody needs the restored state in its old form.
+    pub fn note_built(&self) {
+        if self.built.fetch_add(1, Ordering::Relaxed) + 1 == self.place.threads {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            *state = None;
+        }
     }
 
     /// Starts the publishing thread, on worker 0.

@@ -101,6 +101,12 @@ pub fn kept_as(manifest: &Manifest, name: &str) -> Result<OperatorId, String> {
     Ok(id(name, state.map_or(0, |state| state.incarnation)))
 }
 
+/// The name of the operator whose state this is, in whatever incarnation.
+#[must_use]
+pub fn name_of(id: &OperatorId) -> &str {
+    names::split(&id.0).0
+}
+
 impl Upgrade {
     /// Decides what becomes of the state in a checkpoint; of a fresh start if there is none. `now` holds the job's operators by
     /// name.

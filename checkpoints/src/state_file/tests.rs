@@ -166,7 +166,51 @@ fn the_format_never_changes() {
     assert_eq!(deltas(&file, 1, ShardRange::ALL), [sample()[1].1.clone()]);
 }
 
+/// A file of which parts can be read.
+struct Stored<'b>(&'b [u8]);
+
+impl ReadRange for Stored<'_> {
+    type Error = StateFileError;
+
+    fn read(&self, range: Range<usize>) -> Result<Vec<u8>, StateFileError> {
+        let part = self.0.get(range).map(<[u8]>::to_vec);
+        part.ok_or_else(|| StateFileError {
+            name: "f".to_owned(),
+            problem: StateFileProblem::Unreadable("it is too short".to_owned()),
+        })
+    }
+}
+
+/// All sections of a file that should have this checksum and length, read as parts.
+fn open_parts(bytes: &[u8], length: usize, crc32c: u32) -> Option<StateFile> {
+    let opened = StateFile::open_parts("f", length, &Stored(bytes), &|_, _| true);
+    opened
+        .ok()
+        .filter(|(_, found)| *found == crc32c)
+        .map(|(file, _)| file)
+}
+
 proptest! {
+    #[test]
+    fn a_file_that_is_read_in_parts_is_the_same_and_verified_as_much(
+        sections in prop::collection::vec((0u8..3, arbitrary_delta()), 0..8),
+        place: prop::sample::Index, bit in 0u8..8, cut: prop::sample::Index,
+    ) {
+        let bytes = build(&sections);
+        let (length, crc32c) = (bytes.len(), crc32c::crc32c(&bytes));
+        let file = open_parts(&bytes, length, crc32c).expect("is sound");
+        let whole = StateFile::open("f", bytes.clone()).unwrap();
+        for number in 0..3 {
+            prop_assert_eq!(deltas(&file, number, ShardRange::ALL), deltas(&whole, number, ShardRange::ALL));
+        }
+        let mut flipped = bytes.clone();
+        flipped[place.index(length)] ^= 1 << bit;
+        prop_assert!(open_parts(&flipped, length, crc32c).is_none());
+        let cut = &bytes[..cut.index(length)];
+        prop_assert!(open_parts(cut, length, crc32c).is_none());
+        prop_assert!(open_parts(cut, cut.len(), crc32c).is_none());
+    }
+
     #[test]
     fn what_is_pushed_is_read_again(sections in prop::collection::vec((0u8..3, arbitrary_delta()), 0..8), start in 0u16..6, end in 0u16..6) {
         let file = StateFile::open("f", build(&sections)).unwrap();

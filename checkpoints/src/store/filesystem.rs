@@ -3,6 +3,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
+    ops::Range,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -12,6 +14,8 @@ use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
+
+use super::part;
 
 /// Files and directories as POSIX has them: what is not synced may be lost or reordered by a crash.
 pub trait Filesystem: Send + Sync + 'static {
@@ -36,6 +40,10 @@ pub trait Filesystem: Send + Sync + 'static {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// The content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// A part of a file's content; [`io::ErrorKind::UnexpectedEof`] if it does not lie within.
+    fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        part(self.read(path)?, &range).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// The files in a directory.
@@ -90,6 +98,17 @@ impl Filesystem for DiskFilesystem {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        // A damaged length must not ask for more memory than there is.
+        if file.metadata()?.len() < range.end || range.end < range.start {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(usize::MAX)];
+        file.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

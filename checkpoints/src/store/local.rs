@@ -7,6 +7,7 @@
 
 use std::{
     fmt, io,
+    ops::Range,
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -146,15 +147,17 @@ impl<F: Filesystem> LocalStore<F> {
 
     fn read(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         self.usable("read", name)?;
-        let path = object_path(&self.root, name);
-        self.filesystem
-            .read(&path)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => StoreError::NotFound {
-                    name: name.to_owned(),
-                },
-                _ => StoreError::determinate("read", name, error),
-            })
+        let read = self.filesystem.read(&object_path(&self.root, name));
+        read.map_err(|error| read_error(name, error))
+    }
+}
+
+fn read_error(name: &str, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::NotFound => StoreError::NotFound {
+            name: name.to_owned(),
+        },
+        _ => StoreError::determinate("read", name, error),
     }
 }
 
@@ -166,6 +169,16 @@ impl<F: Filesystem> CheckpointStore for LocalStore<F> {
 
     fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         self.read(name)
+    }
+
+    fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        self.usable("read", name)?;
+        let path = object_path(&self.root, name);
+        let read = self.filesystem.read_range(&path, range.clone());
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => StoreError::outside(name, range),
+            _ => read_error(name, error),
+        })
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 //! HEAD moves by conditional puts: `If-None-Match: *` for the first, `If-Match` with the entity tag for all others. A put answered
 //! with an error may have happened, unless the answer itself says that it was refused.
 
-use std::{fmt, future::Future, io, time::Duration};
+use std::{fmt, future::Future, io, ops::Range, time::Duration};
 
 use object_store::{
     Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
@@ -84,12 +84,16 @@ impl S3Store {
             let tag = found.meta.e_tag.clone();
             Ok::<_, ObjectError>((found.bytes().await?.to_vec(), tag))
         };
-        self.wait(request).map_err(|error| match error {
-            ObjectError::NotFound { .. } => StoreError::NotFound {
-                name: name.to_owned(),
-            },
-            error => StoreError::determinate("read", name, error),
-        })
+        self.wait(request).map_err(|error| read_error(name, error))
+    }
+}
+
+fn read_error(name: &str, error: ObjectError) -> StoreError {
+    match error {
+        ObjectError::NotFound { .. } => StoreError::NotFound {
+            name: name.to_owned(),
+        },
+        error => StoreError::determinate("read", name, error),
     }
 }
 
@@ -105,6 +109,25 @@ impl CheckpointStore for S3Store {
 
     fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         self.fetch(name).map(|(bytes, _)| bytes)
+    }
+
+    fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        if range.is_empty() {
+            // HTTP has no empty ranges.
+            let path = self.path(name);
+            let found = self.wait(self.client.head(&path));
+            return found
+                .map(|_| Vec::new())
+                .map_err(|error| read_error(name, error));
+        }
+        let path = self.path(name);
+        let read = self.wait(self.client.get_range(&path, range.clone()));
+        let bytes = read.map_err(|error| read_error(name, error))?.to_vec();
+        // Of a range that lies partly outside, a store gives what there is.
+        match bytes.len() as u64 == range.end - range.start {
+            true => Ok(bytes),
+            false => Err(StoreError::outside(name, range)),
+        }
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {

@@ -41,6 +41,29 @@ fn objects_are_kept_listed_and_deleted(store: &dyn CheckpointStore) -> Result<()
     store.put(&manifest, b"second")?;
     assert!(store.get(&name)? == large, "content of a large object");
     assert_eq!(store.get(&other)?, b"", "an empty object");
+    let end = large.len();
+    for part in [0..1, 0..end, 1_000_000..2_500_000, end - 1..end, 7..7] {
+        let range = part.start as u64..part.end as u64;
+        assert!(
+            store.get_range(&name, range)? == large[part.clone()],
+            "{part:?}"
+        );
+    }
+    let end = end as u64;
+    for beyond in [end - 1..end + 1, end + 1..end + 2] {
+        assert!(
+            store.get_range(&name, beyond).is_err(),
+            "more than there is"
+        );
+    }
+    let missing = paths::state(Generation(1), Epoch(9), 0);
+    assert!(
+        matches!(
+            store.get_range(&missing, 0..1),
+            Err(StoreError::NotFound { .. })
+        ),
+        "a part of a missing object"
+    );
     assert_eq!(store.get(&manifest)?, b"second", "an object put again");
     let listed = store.list(paths::STATE)?;
     let names: Vec<_> = listed.iter().map(|listed| listed.name.clone()).collect();

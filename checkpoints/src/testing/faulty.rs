@@ -1,6 +1,7 @@
 //! A store that fails at random, by a seed.
 
 use std::{
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -110,6 +111,10 @@ impl CheckpointStore for Faulty {
 
     fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         self.read(name, || self.inner.get(name))
+    }
+
+    fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        self.read(name, || self.inner.get_range(name, range))
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {

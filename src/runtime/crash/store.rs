@@ -1,6 +1,6 @@
 //! Crash points around what publishing a checkpoint writes.
 
-use std::{fmt, sync::Arc, thread, time::Duration};
+use std::{fmt, ops::Range, sync::Arc, thread, time::Duration};
 
 use tidewright_checkpoints::{
     head::{Head, Tag},
@@ -54,6 +54,10 @@ impl CheckpointStore for CrashingStore {
 
     fn get(&self, name: &str) -> Result<Vec<u8>, StoreError> {
         self.0.get(name)
+    }
+
+    fn get_range(&self, name: &str, range: Range<u64>) -> Result<Vec<u8>, StoreError> {
+        self.0.get_range(name, range)
     }
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {
