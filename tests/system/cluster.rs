@@ -4,6 +4,7 @@ mod backpressure;
 mod faults;
 mod hangs;
 mod launch;
+mod namespaces;
 mod results;
 mod start;
 mod status;
@@ -64,7 +65,12 @@ fn endless(folder: &Path) -> PathBuf {
 
 /// The command that runs a job file, whose processes all share one working folder.
 fn command(job: &Path, folder: &Path) -> Command {
-    Command::tidewright(folder)
+    running(Command::tidewright(folder), job, folder)
+}
+
+/// The command with what makes it run a job file.
+fn running(tidewright: Command, job: &Path, folder: &Path) -> Command {
+    tidewright
         .arg("run")
         .arg(job)
         .args(["--summary", "json", "--socket"])

@@ -12,6 +12,7 @@ pub mod eventually;
 pub mod input;
 pub mod jobfile;
 pub mod kafka;
+pub mod machines;
 pub mod process;
 pub mod proxy;
 pub mod random;

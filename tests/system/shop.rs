@@ -62,10 +62,15 @@ pub struct Shop {
 impl Shop {
     /// Topics with a profile of every user and a first piece of events; `None` if a server is absent and may be.
     pub fn open(seed: u64) -> Option<Self> {
+        Self::with_events(seed, 60_000)
+    }
+
+    /// As [`Self::open`], with so many events to hand out.
+    pub fn with_events(seed: u64, count: u64) -> Option<Self> {
         let (kafka, redis, dynamodb) = (Kafka::require()?, require_redis()?, Dynamodb::require()?);
         let events = Events {
             seed,
-            count: 60_000,
+            count,
             users: USERS,
             disorder_ms: 4_000,
             late: 0.01,
@@ -75,7 +80,7 @@ impl Shop {
         let profiles = Profiles {
             seed,
             users: USERS,
-            changes: 5_000,
+            changes: count / 12,
             deletes: 0.15,
             ..Profiles::default()
         };

@@ -1,7 +1,7 @@
 //! A process that dies, hangs, is suspended or cut off ends the others, soon and with the reason; and nothing is lost.
 
 use std::{
-    env, fs,
+    env, fs, thread,
     time::{Duration, Instant},
 };
 
@@ -24,11 +24,21 @@ use crate::{
 const SOON: Duration = Duration::from_secs(10);
 const FENCED: i32 = 3;
 
-/// About twenty seconds; `TIDEWRIGHT_TEST_CLUSTER_SECONDS=300` for minutes.
-fn kills_last() -> Duration {
-    let seconds = env::var("TIDEWRIGHT_TEST_CLUSTER_SECONDS").ok();
+/// What a variable says, for longer tests than usual.
+fn seconds(variable: &str, usual: u64) -> u64 {
+    let seconds = env::var(variable).ok();
     let seconds = seconds.and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(20))
+    seconds.unwrap_or(usual)
+}
+
+/// `TIDEWRIGHT_TEST_CLUSTER_SECONDS=300` for minutes.
+fn kills_last() -> u64 {
+    seconds("TIDEWRIGHT_TEST_CLUSTER_SECONDS", 20)
+}
+
+/// Longer than it takes to lose against the next generation; `TIDEWRIGHT_TEST_SUSPEND_SECONDS=30` for a long sleep.
+fn sleep_lasts() -> Duration {
+    Duration::from_secs(seconds("TIDEWRIGHT_TEST_SUSPEND_SECONDS", 0))
 }
 
 /// The others must end soon after this moment, and name who was lost.
@@ -46,14 +56,15 @@ fn assert_end_soon(since: Instant, others: &mut [Process], lost: usize) {
 
 #[test]
 fn one_of_three_processes_killed_every_few_seconds_changes_no_result() {
-    let Some(mut shop) = Shop::open(41) else {
+    let lasts = kills_last();
+    let Some(mut shop) = Shop::with_events(41, 60_000 + lasts * 2_000) else {
         return;
     };
     let job = shop.job("killed");
     let versions = watch::versions_in_redis(&shop, &job);
     let mut random = Random::new(41);
     let (begun, mut kills, mut published) = (Instant::now(), 0, 0);
-    while begun.elapsed() < kills_last() {
+    while begun.elapsed() < Duration::from_secs(lasts) {
         let before = job.durable_epoch();
         let mut crew = start(&job, 3, 1);
         shop.feed_for(Duration::from_millis(500 + random.below(2_500)));
@@ -99,6 +110,7 @@ fn a_suspended_process_ends_the_others_and_loses_against_the_next_generation() {
         assert_end_soon(since, &mut crew.0, suspended);
         let mut next = start(&job, 3, 1);
         await_checkpoint(&mut shop, &job);
+        thread::sleep(sleep_lasts().saturating_sub(since.elapsed()));
         zombie.resume();
         assert_ended(&mut zombie, &[PEER_LOST, FENCED], &[]);
         await_checkpoint(&mut shop, &job);

@@ -15,6 +15,8 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
+const TIDEWRIGHT: &str = env!("CARGO_BIN_EXE_tidewright");
+
 /// A program with its arguments. Output goes into files of a folder, so that no pipe ever fills up.
 pub struct Command {
     command: std::process::Command,
@@ -26,11 +28,17 @@ impl Command {
     /// The built `tidewright`, with credentials that local servers take. Not affected by the caller's `TIDEWRIGHT_*` and
     /// `RUST_LOG` variables.
     pub fn tidewright(folder: &Path) -> Self {
-        let mut made = Self::new(
-            OsStr::new(env!("CARGO_BIN_EXE_tidewright")),
-            "tidewright",
-            folder,
-        );
+        Self::of_tidewright(OsStr::new(TIDEWRIGHT), folder)
+    }
+
+    /// As [`Self::tidewright`], in a network namespace.
+    pub fn tidewright_in(namespace: &str, folder: &Path) -> Self {
+        let made = Self::of_tidewright(OsStr::new("ip"), folder);
+        made.args(["netns", "exec", namespace, TIDEWRIGHT])
+    }
+
+    fn of_tidewright(program: &OsStr, folder: &Path) -> Self {
+        let mut made = Self::new(program, "tidewright", folder);
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("TIDEWRIGHT_") || text == "RUST_LOG" {

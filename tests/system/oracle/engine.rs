@@ -24,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How a run is made; no result may depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variation {
+    pub processes: u32,
+    /// Of each process.
     pub workers: u32,
     pub tick: &'static str,
     pub checkpoints: &'static str,
@@ -34,6 +36,7 @@ pub struct Variation {
 impl Default for Variation {
     fn default() -> Self {
         Self {
+            processes: 1,
             workers: 1,
             tick: "10ms",
             checkpoints: "100ms",
@@ -71,6 +74,9 @@ pub fn run(
         command = command
             .args(["--set", &format!("state.memory={memory}")])
             .args(["--set", "limits.in_flight=16KiB"]);
+    }
+    if variation.processes > 1 {
+        command = command.args(["--launch", &variation.processes.to_string()]);
     }
     let mut process = command.run(LIMIT);
     match process.status() {

@@ -173,8 +173,8 @@ fn shards(folder: &Path, job: &str, view: &str) -> BTreeSet<u16> {
     deltas.map(|delta| delta.unwrap().shard.0).collect()
 }
 
-/// The same topic, read with any number of workers and either way, gives what the batch gives.
-fn every_way_is_the_same(partitions: i32, ways: &[(bool, u32)]) {
+/// The same topic, read by any number of processes and workers of each and either way, gives what the batch gives.
+fn every_way_is_the_same(partitions: i32, ways: &[(bool, u32, u32)]) {
     let Some(topic) = Topic::create(partitions) else {
         return;
     };
@@ -183,16 +183,17 @@ fn every_way_is_the_same(partitions: i32, ways: &[(bool, u32)]) {
     assert!(oracle.sizes().values().all(|rows| *rows > 5));
     assert!(oracle.answer.late > 0 && oracle.accepted[0].dead > 0);
     let folder = TempDir::new().unwrap();
-    for (number, (partition_local, workers)) in ways.iter().enumerate() {
+    for (number, (partition_local, processes, workers)) in ways.iter().enumerate() {
         let folder = folder.path().join(format!("run-{number}"));
         let variation = Variation {
+            processes: *processes,
             workers: *workers,
             ..Variation::default()
         };
         let sources = [topic.source(*partition_local)];
         let judged = run(&folder, &sources, &views(), &variation)
             .and_then(|ran| oracle.judge(&views(), &ran));
-        let way = format!("partition-local {partition_local}, {workers} workers");
+        let way = format!("partition-local {partition_local}, {processes} x {workers} workers");
         assert!(judged.is_ok(), "{way}\n{}", judged.unwrap_err());
         let shards = shards(&folder, "oracle", "engagement/");
         assert!(!shards.is_empty(), "there is no state");
@@ -203,20 +204,33 @@ fn every_way_is_the_same(partitions: i32, ways: &[(bool, u32)]) {
 
 #[test]
 fn a_topic_of_one_partition_gives_the_same_either_way() {
-    every_way_is_the_same(1, &[(true, 1), (true, 2), (false, 2)]);
+    every_way_is_the_same(
+        1,
+        &[(true, 1, 1), (true, 1, 2), (false, 1, 2), (false, 3, 1)],
+    );
 }
 
 #[test]
 fn a_topic_of_eight_partitions_gives_the_same_either_way() {
     every_way_is_the_same(
         8,
-        &[(true, 1), (true, 2), (true, 4), (false, 1), (false, 4)],
+        &[
+            (true, 1, 1),
+            (true, 1, 2),
+            (true, 1, 4),
+            (true, 2, 2),
+            (false, 1, 1),
+            (false, 2, 2),
+        ],
     );
 }
 
 #[test]
 fn a_topic_of_more_partitions_than_most_have_keys_gives_the_same_either_way() {
-    every_way_is_the_same(64, &[(true, 4), (true, 3), (false, 2)]);
+    every_way_is_the_same(
+        64,
+        &[(true, 1, 4), (true, 3, 1), (false, 1, 2), (false, 3, 1)],
+    );
 }
 
 /// A job that goes on again and again, with different numbers of workers.

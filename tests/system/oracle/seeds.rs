@@ -42,6 +42,7 @@ impl Case {
         let workers = *random.pick(&[1, 2, 4]);
         let mut pick = |texts: &[&'static str]| *random.pick(texts);
         let variation = Variation {
+            processes: 1,
             workers,
             tick: pick(&["1ms", "10ms", "200ms"]),
             checkpoints: pick(&["10ms", "100ms", "1h"]),

@@ -13,7 +13,14 @@ fn variation(workers: u32, tick: &'static str, checkpoints: &'static str) -> Var
         workers,
         tick,
         checkpoints,
-        memory: None,
+        ..Variation::default()
+    }
+}
+
+fn in_processes(processes: u32, variation: Variation) -> Variation {
+    Variation {
+        processes,
+        ..variation
     }
 }
 
@@ -58,6 +65,8 @@ fn every_view_equals_the_batch_with_any_workers_epochs_checkpoints_and_memory() 
         variation(2, "10ms", "10ms"),
         without_memory(variation(1, "1ms", "10ms")),
         without_memory(variation(2, "10ms", "20ms")),
+        in_processes(2, variation(2, "10ms", "20ms")),
+        in_processes(3, variation(1, "1ms", "100ms")),
     ]
     .iter()
     .enumerate()
