@@ -57,10 +57,10 @@ fn sources_of_all_processes_wait_for_the_outbox_of_one() {
         (offsets(&folder)? == before).then_some(before)
     });
     let each = (EVENTS / SPLITS) as i64;
+    // What one process has read may fill the outbox before the other one reads anything.
+    let read = stood_still.iter().sum::<i64>() > 0;
     assert!(
-        stood_still
-            .iter()
-            .all(|offset| (1..each / 2).contains(offset)),
+        read && stood_still.iter().all(|offset| *offset < each / 2),
         "{stood_still:?} of {each}"
     );
     crew.assert_running();
