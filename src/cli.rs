@@ -57,6 +57,14 @@ enum Command {
     Logs(remote::LogsArguments),
     /// Ends a server's job.
     Cancel(remote::CancelArguments),
+    /// Gives a server's running job other workers or processes.
+    Rescale(remote::RescaleArguments),
+    /// Gives a server's running job another job file.
+    Upgrade(remote::UpgradeJobArguments),
+    /// Has a server's job, or a shadow of it, read its input again.
+    Replay(remote::ReplayArguments),
+    /// Shows the versions of a server's job.
+    Versions(remote::VersionsArguments),
     /// Shows the checkpoints of a server's job.
     Checkpoints(remote::CheckpointsArguments),
     /// Makes, shows and revokes a server's tokens.
@@ -117,6 +125,10 @@ pub fn main() -> ExitCode {
         Command::List(arguments) => remote::list(&arguments),
         Command::Logs(arguments) => remote::logs(&arguments),
         Command::Cancel(arguments) => remote::cancel(&arguments),
+        Command::Rescale(arguments) => remote::rescale(&arguments),
+        Command::Upgrade(arguments) => remote::upgrade(&arguments),
+        Command::Replay(arguments) => remote::replay(&arguments),
+        Command::Versions(arguments) => remote::versions(&arguments),
         Command::Checkpoints(arguments) => remote::checkpoints(&arguments),
         Command::Token(command) => remote::token(&command),
         Command::Completions(arguments) => completions::completions(&arguments),

@@ -22,6 +22,7 @@ mod hello;
 mod hosts;
 mod link;
 mod listen;
+pub mod ports;
 mod reports;
 mod seek;
 mod tls;

@@ -11,9 +11,11 @@
 //!                        └──────── jobs ────────┘  └─ lifecycle: what is wanted and seen → state and step
 //! ```
 //!
-//! Requests change only the registry; the supervisor makes it come true.
+//! Requests change only the registry; the supervisor makes it come true. What a running job is to become (another shape, another
+//! file, a replay) is a new version of it, and [`change`] brings the job there.
 
 pub mod api;
+pub mod change;
 mod checkpoints;
 pub mod client;
 pub mod files;

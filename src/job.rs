@@ -25,6 +25,7 @@ use std::{
 use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
 use tidewright_checkpoints::paths;
 
+pub use self::fit::{check_replay, check_upgrade};
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 pub use self::{error::RunError, prepare::prepare};
 use crate::cluster::{Cluster, ClusterOptions};

@@ -7,7 +7,6 @@ use std::{
     ffi::OsString,
     fs::File,
     io::Write,
-    net::{Ipv4Addr, TcpListener},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{Child, Command, ExitCode, ExitStatus},
@@ -22,6 +21,7 @@ use signal_hook::{
 };
 
 use super::failed;
+use crate::cluster::ports::{free_loopback_ports, loopback_hosts};
 use crate::runtime::epoch::wall_clock_ms;
 use crate::runtime::failure::EXIT_PEER_LOST;
 
@@ -29,8 +29,6 @@ use crate::runtime::failure::EXIT_PEER_LOST;
 const END_LIMIT: Duration = Duration::from_secs(8);
 /// How often children and signals are looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Ports below those that systems give to outgoing connections.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// One started process.
 struct Launched {
@@ -54,34 +52,16 @@ fn run(processes: usize) -> Result<ExitCode, String> {
         wall_clock_ms()
     );
     let hosts = std::env::temp_dir().join(name);
-    let lines: Vec<_> = free_ports(processes)?
-        .iter()
-        .map(|port| format!("127.0.0.1:{port}\n"))
-        .collect();
+    let ports = free_loopback_ports(processes, std::process::id() as usize * 37)?;
+    let lines = loopback_hosts(&ports);
     // Never a file that somebody else has put there.
     File::create_new(&hosts)
-        .and_then(|mut file| file.write_all(lines.concat().as_bytes()))
+        .and_then(|mut file| file.write_all(lines.as_bytes()))
         .map_err(|error| format!("cannot write {}: {error}", hosts.display()))?;
     let code = start_all(processes, &hosts).and_then(watch);
     // Whoever cleans up temporary files would find it otherwise.
     let _ = std::fs::remove_file(&hosts);
     code
-}
-
-/// Ports of the loopback interface that nobody uses now.
-fn free_ports(count: usize) -> Result<Vec<u16>, String> {
-    let width = usize::from(PORTS.end - PORTS.start);
-    let from = std::process::id() as usize * 37 % width;
-    let all = (0..width).map(|step| PORTS.start + ((from + step) % width) as u16);
-    let free = all.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
-    let ports: Vec<_> = free.take(count).collect();
-    if ports.len() < count {
-        return Err(format!(
-            "fewer than {count} ports are free between {} and {}",
-            PORTS.start, PORTS.end
-        ));
-    }
-    Ok(ports)
 }
 
 fn start_all(processes: usize, hosts: &Path) -> Result<Vec<Launched>, String> {

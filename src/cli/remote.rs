@@ -4,9 +4,13 @@ mod checkpoints;
 mod list;
 mod logs;
 mod operation;
+mod replay;
+mod rescale;
 mod status;
 mod submit;
 mod token;
+mod upgrade;
+mod versions;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -16,9 +20,13 @@ pub use self::checkpoints::{CheckpointsArguments, checkpoints};
 pub use self::list::{ListArguments, list};
 pub use self::logs::{LogsArguments, logs};
 pub use self::operation::{CancelArguments, cancel, savepoint, stop};
+pub use self::replay::{ReplayArguments, replay};
+pub use self::rescale::{RescaleArguments, rescale};
 pub use self::status::status;
 pub use self::submit::{SubmitArguments, submit};
 pub use self::token::{TokenCommand, token};
+pub use self::upgrade::{UpgradeJobArguments, upgrade};
+pub use self::versions::{VersionsArguments, versions};
 use super::control::Output;
 use super::{EXIT_DENIED, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, failed};
 use crate::control::remote::{Remote, RemoteError, TOKEN_VARIABLE};

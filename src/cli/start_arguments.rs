@@ -57,7 +57,8 @@ impl StartArguments {
     }
 }
 
-fn read_offsets(path: &Path) -> Result<SourceOffsets, String> {
+/// The offsets in a file.
+pub fn read_offsets(path: &Path) -> Result<SourceOffsets, String> {
     let place = path.display();
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {place}: {error}"))?;
@@ -70,7 +71,7 @@ fn read_offsets(path: &Path) -> Result<SourceOffsets, String> {
 }
 
 /// Milliseconds since 1970, as a number or in RFC 3339.
-fn parse_time(text: &str) -> Result<i64, String> {
+pub fn parse_time(text: &str) -> Result<i64, String> {
     if let Ok(time_ms) = text.parse() {
         return Ok(time_ms);
     }

@@ -2,6 +2,7 @@
 //! role each of them needs. What is not in it cannot be reached.
 
 mod auth;
+mod changes;
 pub mod document;
 pub mod jobs;
 mod json;
@@ -99,6 +100,10 @@ pub fn router(api: Api) -> Router {
             operations::savepoint,
         )
         .add(Method::POST, "/v1/jobs/{name}/cancel", operations::cancel)
+        .add(Method::POST, "/v1/jobs/{name}/rescale", changes::rescale)
+        .add(Method::POST, "/v1/jobs/{name}/upgrade", changes::upgrade)
+        .add(Method::POST, "/v1/jobs/{name}/replay", changes::replay)
+        .add(Method::GET, "/v1/jobs/{name}/versions", changes::versions)
         .add(Method::GET, "/v1/operations/{id}", operations::show)
         .add(Method::GET, "/v1/tokens", tokens::list)
         .add(Method::POST, "/v1/tokens", tokens::create)

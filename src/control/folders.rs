@@ -3,7 +3,8 @@
 //! ```text
 //! DATA/registry.redb           jobs, versions, operations, hashes of tokens
 //! DATA/admin.token             the first admin token, for whoever may read this folder
-//! DATA/run/ID.sock, .outcome   control socket of a job's process; how it ended, in its own words
+//! DATA/run/ID.sock             control socket of a job
+//! DATA/run/ID-ATTEMPT/         of one start of its processes: hosts, and I.outcome, how process I ended in its own words
 //! DATA/jobs/NAME/              the job's working folder: job.yaml, logs/, and what its job file names by relative paths
 //! ```
 
@@ -69,16 +70,61 @@ impl Folders {
         self.data.join(format!("run/{id}.sock"))
     }
 
+    fn start(&self, id: u64, attempt: u64) -> PathBuf {
+        self.data.join(format!("run/{id}-{attempt}"))
+    }
+
+    /// Makes the folder for the files of a start, and removes those of other starts but for one.
+    ///
+    /// # Errors
+    /// If I/O fails.
+    pub fn open_start(&self, id: u64, attempt: u64, kept: u64) -> io::Result<()> {
+        let kept = self.start(id, kept);
+        for entry in fs::read_dir(self.data.join("run"))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let of = name.to_str().and_then(|name| name.split_once('-'));
+            let is_ours = of.and_then(|(id, _)| id.parse().ok()) == Some(id);
+            if is_ours && entry.path() != kept {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        make(&self.start(id, attempt))
+    }
+
     /// Where a job's process says how it ended.
     #[must_use]
-    pub fn outcome(&self, id: u64) -> PathBuf {
-        self.data.join(format!("run/{id}.outcome"))
+    pub fn outcome(&self, id: u64, attempt: u64, index: usize) -> PathBuf {
+        match attempt {
+            // As format 1 of the registry had it.
+            0 => self.data.join(format!("run/{id}.outcome")),
+            _ => self.start(id, attempt).join(format!("{index}.outcome")),
+        }
+    }
+
+    /// Where a start's processes find each other.
+    #[must_use]
+    pub fn hosts(&self, id: u64, attempt: u64) -> PathBuf {
+        self.start(id, attempt).join("hosts")
     }
 
     /// A job's working folder.
     #[must_use]
     pub fn job(&self, name: &str) -> PathBuf {
         self.data.join("jobs").join(name)
+    }
+
+    /// Where a job's processes run: what its file names by relative paths is here. A shadow shares it with its job.
+    #[must_use]
+    pub fn working(&self, name: &str, shadow: Option<&str>) -> PathBuf {
+        let of = shadow.and_then(|shadow| name.strip_suffix(&format!(".shadow.{shadow}")));
+        self.job(of.unwrap_or(name))
+    }
+
+    /// Offsets that a job's next start begins at.
+    #[must_use]
+    pub fn offsets(&self, name: &str) -> PathBuf {
+        self.job(name).join("offsets.json")
     }
 
     /// A job's logs.

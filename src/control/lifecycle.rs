@@ -198,6 +198,25 @@ impl Lifecycle {
         }
     }
 
+    /// The job goes on with other processes, which may be there already or start at once. What it has suffered stays known.
+    #[must_use]
+    pub fn begun_again(&self, now_ms: u64) -> Self {
+        let mut next = self.clone();
+        next.enter(JobState::Restarting, now_ms);
+        Self {
+            desired: match next.desired {
+                // A stop for the sake of a change.
+                Desired::Suspended => Desired::Running,
+                desired => desired,
+            },
+            insist: false,
+            start_at_ms: now_ms,
+            stop_by_ms: None,
+            failures: 0,
+            ..next
+        }
+    }
+
     /// The next state and step. `jitter` is uniform in [0, 1).
     #[must_use]
     pub fn next(

@@ -2,6 +2,8 @@
 //! when it is full; nothing is ever renamed or cut, so a reader needs no more than a number and an offset to go on where
 //! it was.
 
+pub mod joined;
+
 use std::{
     fmt, fs,
     io::{self, Read, Seek, SeekFrom, Write},
@@ -49,6 +51,15 @@ pub struct Page {
     pub text: String,
     /// Where the next page begins.
     pub next: Cursor,
+}
+
+/// The folder of a process among a job's logs: the first one's is that of the job.
+#[must_use]
+pub fn of_process(folder: &Path, index: usize) -> PathBuf {
+    match index {
+        0 => folder.to_owned(),
+        _ => folder.join(format!("process-{index}")),
+    }
 }
 
 /// The path of a file.
@@ -160,6 +171,14 @@ pub fn tail(folder: &Path, lines: usize) -> io::Result<Cursor> {
 /// # Errors
 /// If I/O fails.
 pub fn read(folder: &Path, from: Cursor) -> io::Result<Page> {
+    read_at_most(folder, from, PAGE_BYTES_MAX)
+}
+
+/// As [`read`], a page of at most so many bytes.
+///
+/// # Errors
+/// If I/O fails.
+pub fn read_at_most(folder: &Path, from: Cursor, bytes_max: u64) -> io::Result<Page> {
     let files = files(folder)?;
     let mut next = from;
     for file in files.iter().copied().filter(|file| *file >= from.file) {
@@ -167,7 +186,7 @@ pub fn read(folder: &Path, from: Cursor) -> io::Result<Page> {
             next = Cursor { file, offset: 0 };
         }
         let is_last = Some(&file) == files.last();
-        let bytes = lines_at(&path(folder, file), next.offset, is_last)?;
+        let bytes = lines_at(&path(folder, file), next.offset, is_last, bytes_max)?;
         next.offset += bytes.len() as u64;
         if !bytes.is_empty() {
             let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -180,12 +199,12 @@ pub fn read(folder: &Path, from: Cursor) -> io::Result<Page> {
 
 /// At most a page, up to a line's end. The end of a file that is not written any more counts as one, and so does the end
 /// of a page that a single line fills.
-fn lines_at(path: &Path, offset: u64, is_last: bool) -> io::Result<Vec<u8>> {
+fn lines_at(path: &Path, offset: u64, is_last: bool, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut file = fs::File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
-    file.take(PAGE_BYTES_MAX).read_to_end(&mut bytes)?;
-    let filled = bytes.len() as u64 == PAGE_BYTES_MAX;
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    let filled = bytes.len() as u64 == bytes_max;
     match bytes.iter().rposition(|byte| *byte == b'\n') {
         Some(end) if is_last || filled => bytes.truncate(end + 1),
         None if is_last && !filled => bytes.clear(),

@@ -12,6 +12,7 @@
 //! | `idempotency` | caller and key | [`Idempotent`] |
 //! | `tokens` | SHA-256 of the token | [`Token`] |
 
+mod changes;
 mod operations;
 pub mod records;
 mod submissions;
@@ -36,8 +37,9 @@ const OPERATIONS: Table<&str, Operation> = Table::new("operations");
 const IDEMPOTENCY: Table<&str, Idempotent> = Table::new("idempotency");
 const TOKENS: Table<&str, Token> = Table::new("tokens");
 
-/// The form of the tables that this release writes.
-const FORMAT_VERSION: u64 = 1;
+/// The form of the tables that this release writes. What format 1 has noted reads as a job in one process; a release that
+/// knows only format 1 would start several as one, so it must not open what this one has written.
+const FORMAT_VERSION: u64 = 2;
 /// How long operations that are over and idempotency keys are kept, in milliseconds.
 pub const KEEP_MS: u64 = 7 * 24 * 3600 * 1000;
 
@@ -67,13 +69,26 @@ pub enum RegistryError {
         state: JobState,
     },
     /// The job has ended already.
-    #[error("the job {name} is {} already", .state.name())]
+    #[error("the job {name} is {} already; to run it, submit it again", .state.name())]
     AlreadyOver {
         /// The job.
         name: String,
         /// Where it is.
         state: JobState,
     },
+    /// The job is being changed.
+    #[error(
+        "the job {name} is being changed by the operation {operation}: wait until that is over, or cancel the job"
+    )]
+    ChangeUnderWay {
+        /// The job.
+        name: String,
+        /// The change.
+        operation: String,
+    },
+    /// The job is about to end.
+    #[error("the job {0} is about to end: submit it again when it has")]
+    Ending(String),
     /// An idempotency key came with another request before.
     #[error("this idempotency key was used for another request; use a new one for each submission")]
     KeyReused,
@@ -130,12 +145,12 @@ impl Registry {
                 .map_err(database)?
                 .map(|value| value.value());
             match format {
-                None => {
+                Some(FORMAT_VERSION) => Ok(()),
+                None | Some(1..FORMAT_VERSION) => {
                     meta.insert("format_version", FORMAT_VERSION)
                         .map_err(database)?;
                     Ok(())
                 }
-                Some(FORMAT_VERSION) => Ok(()),
                 Some(other) => Err(RegistryError::Format(other)),
             }
         })?;

@@ -90,6 +90,7 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
     let wake = Supervisor::start(
         registry.clone(),
         folders.clone(),
+        allowed.clone(),
         options.policy,
         options.log_json,
     )

@@ -1,5 +1,7 @@
 //! From a request to a registered version: everything is checked first, so a wrong job file changes nothing.
 
+pub mod next;
+
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use utoipa::ToSchema;
 use super::files::AllowedFiles;
 use super::folders::Folders;
 use super::registry::NewVersion;
-use super::registry::records::Version;
+use super::registry::records::{Once, Origin, Version};
 use super::remote::TOKEN_VARIABLE;
 
 /// A job to be run.
@@ -26,14 +28,18 @@ pub struct Submission {
     /// The job's name, instead of the job file's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Worker threads.
-    #[serde(default = "default_workers")]
+    /// Worker threads of each process.
+    #[serde(default = "one")]
     #[schema(default = 1, minimum = 1, maximum = 1024)]
     pub workers: u16,
+    /// Processes, which the server starts and ends together.
+    #[serde(default = "one")]
+    #[schema(default = 1, minimum = 1, maximum = 256)]
+    pub processes: u16,
     /// Changed values of the job file.
     #[serde(default)]
     pub set: Vec<Change>,
-    /// Resident memory at which the job's process is ended and started again, in bytes; unlimited if absent.
+    /// Resident memory of all its processes together at which the job is ended and started again, in bytes; unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub memory_limit_bytes: Option<u64>,
@@ -53,7 +59,7 @@ fn default_file_name() -> String {
     "job.yaml".to_owned()
 }
 
-fn default_workers() -> u16 {
+fn one() -> u16 {
     1
 }
 
@@ -66,6 +72,9 @@ pub enum Refused {
     /// It names files that it may not use.
     #[error("{}", .0.join("\n"))]
     Files(Vec<String>),
+    /// It does not fit the state that the job has.
+    #[error("{0}")]
+    Fit(String),
     /// A value of the request is out of its range.
     #[error("{0}")]
     Request(String),
@@ -80,6 +89,21 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
+/// Worker threads of each process and processes that a job may have.
+///
+/// # Errors
+/// [`Refused::Request`].
+pub fn check_shape(workers: u16, processes: u16) -> Result<(), Refused> {
+    for (name, value, most) in [("workers", workers, 1024), ("processes", processes, 256)] {
+        if !(1..=most).contains(&value) {
+            return Err(Refused::Request(format!(
+                "`{name}` is {value}, it must be between 1 and {most}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a submission without connecting to anything.
 ///
 /// # Errors
@@ -89,12 +113,7 @@ pub fn check(
     folders: &Folders,
     allowed: &AllowedFiles,
 ) -> Result<Checked, Refused> {
-    if !(1..=1024).contains(&submission.workers) {
-        return Err(Refused::Request(format!(
-            "`workers` is {}, it must be between 1 and 1024",
-            submission.workers
-        )));
-    }
+    check_shape(submission.workers, submission.processes)?;
     if submission.memory_limit_bytes == Some(0) {
         return Err(Refused::Request(
             "`memory_limit_bytes` must be more than 0".to_owned(),
@@ -123,7 +142,11 @@ pub fn check(
         text,
         overrides,
         workers: submission.workers,
+        processes: submission.processes,
         memory_limit_bytes: submission.memory_limit_bytes,
+        origin: Origin::Submitted,
+        shadow: None,
+        once: Once::default(),
     };
     Ok(Checked { version, warnings })
 }
@@ -139,7 +162,8 @@ pub fn compile_version(version: &Version, allowed: &AllowedFiles) -> Result<Comp
         overrides,
         ..
     } = version;
-    compile(file_name, text, overrides, allowed)
+    let compiled = compile(file_name, text, overrides, allowed)?;
+    next::as_shadow(compiled, version.shadow.as_deref())
 }
 
 fn compile(

@@ -2,15 +2,14 @@
 //! down, and only then does it. So whatever moment the server is killed at, the next one finds either a step that was
 //! not begun, or one that it can see the effect of.
 
+mod changes;
+mod crew;
 mod errands;
 pub mod process;
 mod words;
 
 use std::{
-    collections::HashMap,
     io,
-    path::PathBuf,
-    process::{Child, Command},
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
@@ -19,12 +18,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use self::crew::{Crew, Crews, Start};
 use self::errands::Errands;
-use self::process::{ProcessId, Waiting, meaning, spawn};
+use self::process::ProcessId;
+use super::change::Step;
 use super::client;
+use super::files::AllowedFiles;
 use super::folders::Folders;
 use super::lifecycle::{Action, Exit, JobState, Lifecycle, Observed, Policy};
-use super::logs;
 use super::protocol::{Answer, Request};
 use super::registry::records::{Job, Operation, OperationKind, Version};
 use super::registry::{Registry, RegistryError};
@@ -55,13 +56,9 @@ impl Wake {
 pub struct Supervisor {
     registry: Arc<Registry>,
     folders: Folders,
+    allowed: AllowedFiles,
     policy: Policy,
-    /// This program: what jobs run in.
-    program: PathBuf,
-    /// Log lines as JSON.
-    log_json: bool,
-    /// Processes that this server has started, to be collected when they end.
-    children: HashMap<i32, Child>,
+    crews: Crews,
     errands: Errands,
     wake: Wake,
     forget_at_ms: u64,
@@ -84,6 +81,7 @@ impl Supervisor {
     pub fn start(
         registry: Arc<Registry>,
         folders: Folders,
+        allowed: AllowedFiles,
         policy: Policy,
         log_json: bool,
     ) -> io::Result<Wake> {
@@ -91,11 +89,10 @@ impl Supervisor {
         let wake = Wake(wake);
         let mut supervisor = Self {
             registry,
+            crews: Crews::new(folders.clone(), log_json)?,
             folders,
+            allowed,
             policy,
-            program: std::env::current_exe()?,
-            log_json,
-            children: HashMap::new(),
             errands: Errands::default(),
             wake: wake.clone(),
             forget_at_ms: 0,
@@ -125,7 +122,8 @@ impl Supervisor {
             self.forget_at_ms = now_ms.saturating_add(FORGET_EVERY_MS);
         }
         for job in self.registry.jobs()? {
-            if !job.lifecycle.state.is_terminal() || !job.processes.is_empty() {
+            let over = job.lifecycle.state.is_terminal();
+            if !over || !job.processes.is_empty() || job.change.is_some() {
                 self.attend(&job)?;
             }
         }
@@ -141,26 +139,46 @@ impl Supervisor {
     fn run_errand(&self, operation: Operation) -> Result<(), RegistryError> {
         let (job, _) = self.registry.job(&operation.job)?;
         match (job.lifecycle.state, operation.kind) {
+            (state, kind) if state.is_terminal() && kind.is_change() => Ok(()),
             (state, _) if state.is_terminal() => {
                 let reason = "the job has ended; if it left a savepoint, its log says where";
                 self.registry
                     .operation_failed(&operation.id, reason, false, now_ms())
             }
-            (JobState::Cancelling, OperationKind::Stop | OperationKind::Cancel)
-            | (JobState::Running, OperationKind::Savepoint) => {
-                let socket = self.folders.socket(job.id);
-                self.errands
-                    .run(operation, socket, self.registry.clone(), &self.wake);
-                Ok(())
+            (JobState::Cancelling, kind) if kind != OperationKind::Savepoint => {
+                self.ask(operation, &job)
             }
+            (JobState::Running, OperationKind::Savepoint) => self.ask(operation, &job),
             _ => Ok(()),
         }
     }
 
+    fn ask(&self, operation: Operation, job: &Job) -> Result<(), RegistryError> {
+        let socket = self.folders.socket(job.id);
+        self.errands
+            .run(operation, socket, self.registry.clone(), &self.wake);
+        Ok(())
+    }
+
     fn attend(&mut self, job: &Job) -> Result<(), RegistryError> {
         let (_, version) = self.registry.job(&job.name)?;
+        // First, so that who ended because the old processes had is not seen before them.
+        let successors = self.observe_successors(job)?;
         let seen = self.observe(job, &version);
+        if let Some(change) = &job.change {
+            let step = change.before(&job.lifecycle, &seen, &successors);
+            if step != Step::Wait {
+                let lifecycle = job.lifecycle.clone();
+                return self.act(job, change, lifecycle, seen.alive == 0, step);
+            }
+        }
         let (lifecycle, action) = self.decide(&job.lifecycle, &seen);
+        if let Some(change) = &job.change {
+            let step = change.after(&lifecycle, &seen);
+            if step != Step::Wait {
+                return self.act(job, change, lifecycle, seen.alive == 0, step);
+            }
+        }
         if action == Action::Start {
             return self.begin(job, &version, lifecycle);
         }
@@ -180,9 +198,7 @@ impl Supervisor {
             tracing::info!(job = job.name, state = next.lifecycle.state.name(), "state");
         }
         if over {
-            for process in &job.processes {
-                self.children.remove(&process.pid);
-            }
+            self.crews.forget(&job.processes);
         }
         if action == Action::Kill {
             for process in &job.processes {
@@ -200,40 +216,12 @@ impl Supervisor {
 
     /// Looks at a job's processes.
     fn observe(&mut self, job: &Job, version: &Version) -> Observed {
-        let mut seen = Observed::default();
-        for process in &job.processes {
-            let exit = match self.children.get_mut(&process.pid).map(Child::try_wait) {
-                Some(Ok(None)) => None,
-                Some(Ok(Some(status))) => Some(meaning(status)),
-                Some(Err(_)) | None if process.is_alive() => None,
-                Some(Err(_)) | None => {
-                    Some((Exit::Failed, "ended while no server watched it".to_owned()))
-                }
-            };
-            match exit {
-                None => {
-                    seen.alive += 1;
-                    let used = process.resident_bytes().unwrap_or(0);
-                    if let Some(limit) = version.memory_limit_bytes.filter(|limit| used > *limit) {
-                        seen.over_memory = Some(format!(
-                            "used {} MiB of memory, more than its limit of {} MiB",
-                            used >> 20,
-                            limit >> 20
-                        ));
-                    }
-                }
-                Some((exit, how)) => {
-                    let (exit, words) = self.last_words(job, exit, how);
-                    if seen
-                        .ended
-                        .as_ref()
-                        .is_none_or(|worst| badness(exit) > badness(worst.0))
-                    {
-                        seen.ended = Some((exit, words));
-                    }
-                }
-            }
-        }
+        let mut seen = self.crews.observe(&Crew {
+            job,
+            attempt: job.attempt,
+            processes: &job.processes,
+            memory_limit: version.memory_limit_bytes,
+        });
         let all = seen.alive > 0 && seen.alive == job.processes.len();
         // Once it runs, it is not asked again and again.
         let known = matches!(
@@ -255,22 +243,7 @@ impl Supervisor {
         status.state != RunState::Restoring && job.processes.iter().any(is_ours)
     }
 
-    /// How a process ended by its own account, else by its exit status and the end of its log.
-    fn last_words(&self, job: &Job, exit: Exit, how: String) -> (Exit, String) {
-        match std::fs::read_to_string(self.folders.outcome(job.id)).as_deref() {
-            Ok(OUTCOME_FINISHED) => (Exit::Finished, how),
-            Ok(OUTCOME_STOPPED) => (Exit::Stopped, how),
-            _ => {
-                let said = words::last_error(&self.folders.logs(&job.name));
-                (
-                    exit,
-                    said.map_or(how.clone(), |said| format!("{how}: {said}")),
-                )
-            }
-        }
-    }
-
-    /// Starts a job's process, notes it, and only then lets it go.
+    /// Starts a job's processes, notes them, and only then lets them go.
     fn begin(
         &mut self,
         job: &Job,
@@ -278,71 +251,70 @@ impl Supervisor {
         lifecycle: Lifecycle,
     ) -> Result<(), RegistryError> {
         let now_ms = now_ms();
-        let started = match self.spawn(job, version, now_ms) {
-            Ok(started) => started,
+        let beginning = match self.beginning(job, version) {
+            Ok(beginning) => beginning,
             Err(error) => {
-                let words = format!("its process cannot be started: {error}");
-                let seen = Observed {
-                    ended: Some((Exit::Failed, words)),
-                    ..Observed::default()
-                };
-                let (lifecycle, _) = self.decide(&lifecycle, &seen);
-                let next = Job {
-                    lifecycle,
-                    ..job.clone()
-                };
-                self.registry.replace(job, &next, now_ms)?;
-                return Ok(());
+                let words = format!("its checkpoint store cannot be read: {error}");
+                return self.cannot_begin(job, &lifecycle, words);
             }
         };
-        let pid = started.id.pid;
+        let start = Start {
+            job,
+            version,
+            attempt: job.attempt.saturating_add(1),
+            opening: words::opening(version.version, job.lifecycle.restarts),
+            first: beginning.first,
+            takes_over: false,
+        };
+        let started = match self.crews.spawn(&start, now_ms) {
+            Ok(started) => started,
+            Err(error) => {
+                let words = format!("its processes cannot be started: {error}");
+                return self.cannot_begin(job, &lifecycle, words);
+            }
+        };
         let next = Job {
+            begun_after: beginning.begun_after,
             lifecycle,
-            processes: vec![started.id.clone()],
+            processes: started.iter().map(|one| one.id.clone()).collect(),
+            attempt: start.attempt,
             ..job.clone()
         };
+        let message = serde_json::to_string(&version.overrides)?;
         if self.registry.replace(job, &next, now_ms)? {
-            let child = started.release(&serde_json::to_string(&version.overrides)?);
-            self.children.insert(pid, child);
-            tracing::info!(job = job.name, pid, "started");
+            self.crews.release(started, &message);
+            let pids: Vec<_> = next.processes.iter().map(|process| process.pid).collect();
+            tracing::info!(job = job.name, ?pids, "started");
         } else {
-            let mut child = started.child;
-            // It was never let go.
-            let _ = child.kill();
-            let _ = child.wait();
+            crew::abandon(started);
         }
         Ok(())
     }
 
-    fn spawn(&self, job: &Job, version: &Version, now_ms: u64) -> io::Result<Waiting> {
-        let file = self.folders.write_job_file(&job.name, &version.text)?;
-        let logs = self.folders.logs(&job.name);
-        let outcome = self.folders.outcome(job.id);
-        match std::fs::remove_file(&outcome) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    /// Not even a process could be started: as if one had failed.
+    fn cannot_begin(
+        &mut self,
+        job: &Job,
+        lifecycle: &Lifecycle,
+        words: String,
+    ) -> Result<(), RegistryError> {
+        let seen = Observed {
+            ended: Some((Exit::Failed, words)),
+            ..Observed::default()
+        };
+        let (lifecycle, _) = self.decide(lifecycle, &seen);
+        if let Some(change) = &job.change {
+            let step = change.after(&lifecycle, &seen);
+            if step != Step::Wait {
+                return self.act(job, change, lifecycle, true, step);
+            }
         }
-        logs::note(
-            &logs,
-            &words::opening(version.version, job.lifecycle.restarts),
-        )?;
-        let mut command = Command::new(&self.program);
-        command
-            .current_dir(self.folders.job(&job.name))
-            .env_remove(super::remote::TOKEN_VARIABLE)
-            .arg("run")
-            .arg(file)
-            .args(["--workers", &version.workers.to_string(), "--quiet"])
-            .arg("--socket")
-            .arg(self.folders.socket(job.id))
-            .arg("--log-folder")
-            .arg(&logs)
-            .arg("--supervised")
-            .arg(outcome);
-        if self.log_json {
-            command.arg("--log-json");
-        }
-        spawn(command, &logs::path(&logs, logs::last(&logs)?), now_ms)
+        let next = Job {
+            lifecycle,
+            ..job.clone()
+        };
+        self.registry.replace(job, &next, now_ms())?;
+        Ok(())
     }
 }
 
@@ -350,12 +322,3 @@ impl Supervisor {
 pub const OUTCOME_FINISHED: &str = "finished";
 /// What it writes when it ends because somebody stopped it.
 pub const OUTCOME_STOPPED: &str = "stopped";
-
-fn badness(exit: Exit) -> u8 {
-    match exit {
-        Exit::Finished => 0,
-        Exit::Stopped => 1,
-        Exit::Failed => 2,
-        Exit::Hopeless => 3,
-    }
-}

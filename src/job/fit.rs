@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidewright_checkpoints::OperatorId;
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore;
-use tidewright_checkpoints::store::CheckpointStore;
+use tidewright_checkpoints::store::{self, CheckpointStore};
+use tidewright_jobs::Compiled;
 use tidewright_jobs::job::{Delivery, SinkConfig};
 use tidewright_jobs::plan::{Plan, SinkInput, SinkPlan};
 
-use super::{Restore, RunError, RunOptions};
+use super::{Allowed, Restore, RunError, RunOptions, StartOverride};
 use crate::dataflow;
 use crate::runtime::context::Settings;
 use crate::runtime::upgrade::{Operator, Upgrade};
@@ -43,6 +44,45 @@ pub fn check_fit(
             .map(drop)
             .map_err(RunError::of),
     }
+}
+
+/// Whether a job could go on with a job file from its latest checkpoint, which is below `url`; what the user should know if so.
+///
+/// # Errors
+/// If it could not, or the store cannot be read.
+pub fn check_upgrade(
+    compiled: &Compiled,
+    url: &str,
+    allowed: &Allowed,
+) -> Result<Vec<String>, RunError> {
+    let plan = &compiled.plan;
+    check_eager(plan, &Settings::of(&compiled.job))?;
+    let store = store::open(&store::job_url(url, &plan.name)).map_err(RunError::of)?;
+    let head = store.head().map_err(RunError::of)?;
+    let name = head.and_then(|(head, _)| head.manifest);
+    let manifest = name.map(|name| restore::load_manifest(&*store, &plan.name, &name));
+    let manifest = manifest.transpose().map_err(RunError::of)?;
+    let operators = dataflow::stateful_operators(plan);
+    let upgrade = Upgrade::decide(&operators, manifest.as_ref(), allowed).map_err(RunError::of)?;
+    Ok(upgrade.notes)
+}
+
+/// Whether a job could read its input again from there. `appends`: what appends must not get rows again.
+///
+/// # Errors
+/// If it could not.
+pub fn check_replay(
+    compiled: &Compiled,
+    start: &StartOverride,
+    appends: bool,
+) -> Result<(), RunError> {
+    start
+        .apply(&mut compiled.plan.clone())
+        .map_err(RunError::of)?;
+    if appends {
+        refuse_append_sinks(&compiled.plan)?;
+    }
+    Ok(())
 }
 
 /// Only keyed stores make replays harmless.

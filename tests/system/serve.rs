@@ -1,9 +1,11 @@
 //! The control plane: `tidewright serve`, its REST API and the commands that ask it.
 
 mod api;
+mod changes;
 mod command_line;
 mod files;
 mod kills;
+mod processes;
 mod supervision;
 mod tap;
 

@@ -22,7 +22,14 @@ pub fn list(arguments: &ListArguments) -> ExitCode {
         let list: JobList = server.get("/v1/jobs").map_err(told)?;
         let rows: Vec<_> = list.jobs.iter().map(row).collect();
         let headings = [
-            "JOB", "STATE", "SINCE", "VERSION", "WORKERS", "RESTARTS", "MEMORY",
+            "JOB",
+            "STATE",
+            "SINCE",
+            "VERSION",
+            "WORKERS",
+            "PROCESSES",
+            "RESTARTS",
+            "MEMORY",
         ];
         Ok(arguments
             .output
@@ -43,6 +50,7 @@ fn row(job: &JobView) -> Vec<String> {
         ago(job.since_ms),
         job.version.to_string(),
         job.workers.to_string(),
+        job.process_count.to_string(),
         job.restarts.to_string(),
         super::status::memory(job).unwrap_or_default(),
     ]

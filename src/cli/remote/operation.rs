@@ -3,13 +3,14 @@
 use std::{process::ExitCode, thread, time::Duration};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::{OutputArguments, ServerArguments, tell, told};
 use crate::cli::control::Output;
 use crate::cli::{EXIT_JOB_FAILED, failed};
 use crate::control::protocol::StopSavepoint;
 use crate::control::registry::records::{Operation, OperationState, SavepointView};
-use crate::control::remote::path_part;
+use crate::control::remote::{Remote, path_part};
 
 /// Arguments of `tidewright cancel`.
 #[derive(Debug, Args)]
@@ -64,23 +65,35 @@ pub fn savepoint(
     tell(ask(server, job, "savepoint", &body, true, output))
 }
 
-fn ask(
+/// Asks a job for something that takes a while.
+pub(super) fn ask(
     server: &ServerArguments,
     job: &str,
     verb: &str,
-    body: &serde_json::Value,
+    body: &impl Serialize,
     wait: bool,
     output: Output,
 ) -> Result<ExitCode, ExitCode> {
     let server = server.connect()?;
     let path = format!("/v1/jobs/{}/{verb}", path_part(job));
-    let mut operation: Operation = server.post_json(&path, body, None).map_err(told)?;
+    let operation: Operation = server.post_json(&path, body, None).map_err(told)?;
+    follow(&server, operation, verb, wait, output)
+}
+
+/// Shows an operation, after its end if that is waited for.
+pub(super) fn follow(
+    server: &Remote,
+    mut operation: Operation,
+    verb: &str,
+    wait: bool,
+    output: Output,
+) -> Result<ExitCode, ExitCode> {
     while wait && operation.state == OperationState::Running {
         thread::sleep(ASK_EVERY);
         let path = format!("/v1/operations/{}", operation.id);
         operation = server.get(&path).map_err(told)?;
     }
-    let message = operation.message.as_deref();
+    let (job, message) = (operation.job.as_str(), operation.message.as_deref());
     if operation.state == OperationState::Failed {
         let reason = message.unwrap_or("no reason is known");
         return Err(failed(

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, process::ExitCode};
 use super::{ServerArguments, ago, tell, told};
 use crate::cli::control::Output;
 use crate::control::api::views::JobView;
+use crate::control::change::ChangeState;
 use crate::control::remote::path_part;
 
 /// Shows a server's view of a job.
@@ -26,12 +27,30 @@ fn text(job: &JobView) -> String {
     line(
         "version",
         format!(
-            "{}, submitted {} ago, {} worker(s)",
+            "{}, submitted {} ago, {}",
             job.version,
             ago(job.submitted_ms),
-            job.workers
+            shape(job)
         ),
     );
+    if let Some(change) = &job.change {
+        let state = match change.state {
+            ChangeState::Asked => "asked for",
+            ChangeState::TakingOver => "taking over",
+            ChangeState::Stopping => "waits for the end of the one before",
+            ChangeState::Starting => "starts",
+        };
+        line(
+            "change",
+            format!(
+                "version {} {state}, operation {}",
+                change.version, change.operation
+            ),
+        );
+    }
+    if let Some(of) = &job.shadow_of {
+        line("shadow", format!("of {of}"));
+    }
     for process in &job.processes {
         line(
             "process",
@@ -49,6 +68,14 @@ fn text(job: &JobView) -> String {
         line("last error", format!("{} ago: {error}", ago(at)));
     }
     text
+}
+
+/// Its workers and processes.
+pub fn shape(job: &JobView) -> String {
+    match job.process_count {
+        1 => format!("{} worker(s)", job.workers),
+        processes => format!("{} worker(s) in each of {processes} processes", job.workers),
+    }
 }
 
 /// What its processes use, and may.

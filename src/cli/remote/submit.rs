@@ -1,6 +1,11 @@
 //! `tidewright submit`.
 
-use std::{path::PathBuf, process::ExitCode, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
 
 use clap::Args;
 use tidewright_jobs::units::ByteSize;
@@ -21,13 +26,16 @@ pub struct SubmitArguments {
     /// The job's name, instead of the job file's.
     #[arg(long)]
     name: Option<String>,
-    /// Worker threads.
+    /// Worker threads of each process.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: u16,
+    /// Processes, which the server starts and ends together.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    processes: u16,
     /// Replaces a value of the job file, such as `checkpoint.interval=20ms`. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE", value_parser = parse_override)]
     overrides: Vec<(String, String)>,
-    /// Resident memory at which the job's process is ended and started again, such as 2GiB.
+    /// Resident memory of all its processes together at which the job is ended and started again, such as 2GiB.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_limit: Option<ByteSize>,
     /// Waits until the job runs, or has ended.
@@ -57,19 +65,14 @@ pub fn submit(arguments: &SubmitArguments) -> ExitCode {
 }
 
 fn try_submit(arguments: &SubmitArguments) -> Result<ExitCode, ExitCode> {
-    let file_name = arguments.file.display().to_string();
-    let file = std::fs::read_to_string(&arguments.file)
-        .map_err(|error| failed(format!("cannot read {file_name}: {error}"), EXIT_USAGE))?;
-    let change = |(path, value): &(String, String)| Change {
-        path: path.clone(),
-        value: value.clone(),
-    };
+    let (file, file_name) = read_file(&arguments.file)?;
     let submission = Submission {
         file,
         file_name,
         name: arguments.name.clone(),
         workers: arguments.workers,
-        set: arguments.overrides.iter().map(change).collect(),
+        processes: arguments.processes,
+        set: changes(&arguments.overrides),
         memory_limit_bytes: arguments.memory_limit.map(|size| size.0),
     };
     let server = arguments.server.connect()?;
@@ -94,6 +97,24 @@ fn try_submit(arguments: &SubmitArguments) -> Result<ExitCode, ExitCode> {
         job.state.name()
     );
     Ok(arguments.output.output.print(&job, &text))
+}
+
+/// A job file and its name.
+pub(super) fn read_file(path: &Path) -> Result<(String, String), ExitCode> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(file) => Ok((file, name)),
+        Err(error) => Err(failed(format!("cannot read {name}: {error}"), EXIT_USAGE)),
+    }
+}
+
+/// Changed values, as the server wants them.
+pub(super) fn changes(overrides: &[(String, String)]) -> Vec<Change> {
+    let change = |(path, value): &(String, String)| Change {
+        path: path.clone(),
+        value: value.clone(),
+    };
+    overrides.iter().map(change).collect()
 }
 
 /// Waits until a job runs or has ended in good order.

@@ -8,7 +8,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Modify, OpenApi};
 
-use super::{jobs, logs, operations, tap, tokens};
+use super::{changes, jobs, logs, operations, tap, tokens};
 use crate::control::registry::records::Role;
 
 /// The document of the API.
@@ -32,6 +32,10 @@ use crate::control::registry::records::Role;
         operations::stop,
         operations::savepoint,
         operations::cancel,
+        changes::rescale,
+        changes::upgrade,
+        changes::replay,
+        changes::versions,
         operations::show,
         tokens::list,
         tokens::create,

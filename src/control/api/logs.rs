@@ -11,7 +11,7 @@ use super::Api;
 use super::json::Asked;
 use super::problem::{Kind, Problem};
 use super::views::LogPage;
-use crate::control::logs;
+use crate::control::logs::joined;
 
 /// Which part of a log.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -19,9 +19,9 @@ use crate::control::logs;
 #[serde(deny_unknown_fields)]
 pub struct LogQuery {
     /// Where to go on: `next` of an earlier answer.
-    #[param(pattern = "^[0-9]{1,18}-[0-9]{1,18}$")]
+    #[param(pattern = "^[0-9]{1,18}-[0-9]{1,18}([.][0-9]{1,18}-[0-9]{1,18}){0,255}$")]
     cursor: Option<String>,
-    /// Without a cursor: how many of the last lines to begin with.
+    /// Without a cursor: how many of the last lines of each process to begin with.
     #[param(default = 100, minimum = 0, maximum = 10000)]
     tail: Option<u16>,
 }
@@ -29,7 +29,7 @@ pub struct LogQuery {
 const TAIL_DEFAULT: u16 = 100;
 const TAIL_MAX: u16 = 10_000;
 
-/// A job's log, of all its starts. Ask again with `next` until there is no more text, and later again to follow it.
+/// A job's log, of all its starts; with more than one process each line begins with `[I]`, whose it is. Ask again with `next` until there is no more text, and later again to follow it.
 #[utoipa::path(
     get, path = "/v1/jobs/{name}/logs", tag = "jobs", operation_id = "readLog",
     params(("name" = String, Path, description = "The job's name"), LogQuery),
@@ -56,15 +56,15 @@ pub async fn read(
         let folder = parts.folders.logs(&job.name);
         let from = match cursor {
             Some(cursor) => Ok(cursor),
-            None => logs::tail(&folder, usize::from(tail)),
+            None => joined::tails(&folder, usize::from(tail)),
         };
-        let page = from.and_then(|from| logs::read(&folder, from));
-        let page = page.map_err(|error| {
+        let page = from.and_then(|from| joined::read(&folder, &from));
+        let (text, next) = page.map_err(|error| {
             Problem::new(Kind::Internal, format!("the log cannot be read: {error}"))
         })?;
         Ok(Json(LogPage {
-            text: page.text,
-            next: page.next.to_string(),
+            text,
+            next: next.to_string(),
         }))
     })
     .await

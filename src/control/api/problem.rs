@@ -90,6 +90,8 @@ impl From<RegistryError> for Problem {
             | RegistryError::NoSuchToken(_) => Kind::NotFound,
             RegistryError::StillActive { .. }
             | RegistryError::AlreadyOver { .. }
+            | RegistryError::ChangeUnderWay { .. }
+            | RegistryError::Ending(_)
             | RegistryError::Token(_) => Kind::Conflict,
             RegistryError::KeyReused => Kind::IdempotencyKeyReused,
             RegistryError::InUse(_)
@@ -106,6 +108,7 @@ impl From<Refused> for Problem {
         let kind = match &refused {
             Refused::JobFile(_) => Kind::InvalidJobFile,
             Refused::Files(_) => Kind::FilesNotAllowed,
+            Refused::Fit(_) => Kind::StateDoesNotFit,
             Refused::Request(_) => Kind::Unprocessable,
         };
         let mut problem = Self::new(kind, refused.to_string());

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::control::change::ChangeState;
 use crate::control::lifecycle::{Desired, JobState};
-use crate::control::registry::records::{Job, Role, Token, Version};
+use crate::control::registry::records::{Job, Operation, Origin, Role, Token, Version};
 
 /// A job.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -21,9 +22,15 @@ pub struct JobView {
     pub version: u32,
     /// When that version was submitted.
     pub submitted_ms: u64,
-    /// Worker threads.
+    /// The change under way.
+    pub change: Option<ChangeView>,
+    /// The job that it is a shadow of.
+    pub shadow_of: Option<String>,
+    /// Worker threads of each process.
     pub workers: u16,
-    /// Its processes.
+    /// How many processes it has while it runs.
+    pub process_count: u16,
+    /// Those that are there, by their index.
     pub processes: Vec<ProcessView>,
     /// Starts after the first one, since it was submitted.
     pub restarts: u64,
@@ -37,8 +44,76 @@ pub struct JobView {
     pub last_error: Option<String>,
     /// When that was.
     pub last_error_ms: Option<u64>,
-    /// Resident memory at which a process is ended, in bytes.
+    /// Resident memory of all processes together at which they are ended, in bytes.
     pub memory_limit_bytes: Option<u64>,
+}
+
+/// A change of a job.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ChangeView {
+    /// The operation.
+    pub operation: String,
+    /// The version that the job is to run.
+    pub version: u32,
+    /// How far it is.
+    pub state: ChangeState,
+}
+
+/// A version of a job.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct VersionView {
+    /// From 1.
+    pub version: u32,
+    /// How it came about.
+    pub origin: Origin,
+    /// When.
+    pub submitted_ms: u64,
+    /// By which token.
+    pub submitted_by: String,
+    /// Worker threads of each process.
+    pub workers: u16,
+    /// Processes.
+    pub processes: u16,
+    /// The job file's name, as submitted.
+    pub file_name: String,
+    /// The job runs it, or ran it last.
+    pub current: bool,
+}
+
+/// All versions of a job.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct VersionList {
+    /// The first one first.
+    pub versions: Vec<VersionView>,
+}
+
+impl VersionList {
+    /// What is shown of a job's versions.
+    #[must_use]
+    pub fn of(job: &Job, versions: Vec<Version>) -> Self {
+        let view = |version: Version| VersionView {
+            version: version.version,
+            origin: version.origin,
+            submitted_ms: version.submitted_ms,
+            submitted_by: version.submitted_by,
+            workers: version.workers,
+            processes: version.processes,
+            file_name: version.file_name,
+            current: version.version == job.version,
+        };
+        Self {
+            versions: versions.into_iter().map(view).collect(),
+        }
+    }
+}
+
+/// An upgrade that was begun.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct UpgradeView {
+    /// The operation.
+    pub operation: Operation,
+    /// What looks wrong with the file but does no harm, and what becomes of the job's state.
+    pub warnings: Vec<String>,
 }
 
 /// A process of a job.
@@ -70,7 +145,14 @@ impl JobView {
             since_ms: lifecycle.since_ms,
             version: job.version,
             submitted_ms: version.submitted_ms,
+            change: job.change.as_ref().map(|change| ChangeView {
+                operation: change.operation.clone(),
+                version: change.version,
+                state: change.state(),
+            }),
+            shadow_of: shadow_of(job, version),
             workers: version.workers,
+            process_count: version.processes,
             processes: processes.collect(),
             restarts: lifecycle.restarts,
             failures: lifecycle.failures,
@@ -81,6 +163,11 @@ impl JobView {
             memory_limit_bytes: version.memory_limit_bytes,
         }
     }
+}
+
+fn shadow_of(job: &Job, version: &Version) -> Option<String> {
+    let suffix = format!(".shadow.{}", version.shadow.as_ref()?);
+    job.name.strip_suffix(&suffix).map(str::to_owned)
 }
 
 /// All jobs.

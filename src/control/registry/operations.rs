@@ -2,8 +2,10 @@
 
 use redb::WriteTransaction;
 
+use super::changes::check_unchanged;
 use super::records::{Job, Operation, OperationKind, OperationState, SavepointView, Wants};
 use super::{JOBS, OPEN_OPERATIONS, OPERATIONS, Registry, RegistryError};
+use crate::control::change::Change;
 use crate::control::lifecycle::{Desired, JobState};
 
 impl Registry {
@@ -31,11 +33,16 @@ impl Registry {
             if let Some(operation) = open.into_iter().find(same) {
                 return Ok(operation);
             }
+            if kind == OperationKind::Stop && job.change.as_ref().is_some_and(Change::is_exchanging)
+            {
+                check_unchanged(&job)?;
+            }
             let operation = Operation {
                 id: uuid::Uuid::new_v4().to_string(),
                 job: name.to_owned(),
                 kind,
                 wants: wants.clone(),
+                version: None,
                 state: OperationState::Running,
                 created_ms: now_ms,
                 finished_ms: None,
@@ -46,7 +53,10 @@ impl Registry {
                 OperationKind::Stop if wants.drain => Some(Desired::Drained),
                 OperationKind::Stop => Some(Desired::Suspended),
                 OperationKind::Cancel => Some(Desired::Canceled),
-                OperationKind::Savepoint => None,
+                OperationKind::Savepoint
+                | OperationKind::Rescale
+                | OperationKind::Upgrade
+                | OperationKind::Replay => None,
             };
             if let Some(desired) = desired {
                 job.lifecycle.want(desired, wants.insist());
@@ -144,7 +154,12 @@ pub(super) fn finish_with_job(
         let wanted = operation.wants.savepoint_wanted() && operation.savepoint.is_none();
         let came_true = match operation.kind {
             _ if operation.job != job.name => continue,
-            OperationKind::Savepoint => false,
+            // Over when the supervisor says so.
+            kind if kind.is_change() => continue,
+            OperationKind::Savepoint
+            | OperationKind::Rescale
+            | OperationKind::Upgrade
+            | OperationKind::Replay => false,
             OperationKind::Cancel => state != JobState::Failed,
             OperationKind::Stop if wanted && state != JobState::Failed => continue,
             OperationKind::Stop if operation.wants.drain => state == JobState::Finished,
@@ -160,7 +175,7 @@ pub(super) fn finish_with_job(
     Ok(())
 }
 
-fn close(
+pub(super) fn close(
     transaction: &WriteTransaction,
     mut operation: Operation,
     outcome: Result<Option<String>, String>,

@@ -2,7 +2,8 @@
 
 use redb::{ReadableTable, WriteTransaction};
 
-use super::records::{Idempotent, Job, Version};
+use super::changes::check_unchanged;
+use super::records::{Idempotent, Job, Once, Origin, Version};
 use super::{IDEMPOTENCY, JOBS, META, Registry, RegistryError, VERSIONS, database};
 use crate::control::lifecycle::Lifecycle;
 
@@ -17,10 +18,45 @@ pub struct NewVersion {
     pub text: String,
     /// Its changed values, (dotted path, value).
     pub overrides: Vec<(String, String)>,
-    /// Worker threads.
+    /// Worker threads of each process.
     pub workers: u16,
-    /// Resident memory at which a process is ended, in bytes.
+    /// Processes.
+    pub processes: u16,
+    /// Resident memory of all processes together at which they are ended, in bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// How it came about.
+    pub origin: Origin,
+    /// It is the shadow of this name.
+    pub shadow: Option<String>,
+    /// What only its first start does.
+    pub once: Once,
+}
+
+impl NewVersion {
+    /// As the version of this number.
+    pub(super) fn registered(self, version: u32, submitted_by: &str, now_ms: u64) -> Version {
+        Version {
+            version,
+            file_name: self.file_name,
+            text: self.text,
+            overrides: self.overrides,
+            workers: self.workers,
+            processes: self.processes,
+            memory_limit_bytes: self.memory_limit_bytes,
+            submitted_ms: now_ms,
+            submitted_by: submitted_by.to_owned(),
+            origin: self.origin,
+            shadow: self.shadow,
+            once: self.once,
+        }
+    }
+
+    /// Whether a version says the same.
+    pub(super) fn is(&self, version: &Version) -> bool {
+        let own = self.clone();
+        let own = own.registered(version.version, &version.submitted_by, version.submitted_ms);
+        own == *version
+    }
 }
 
 /// What came of a submission.
@@ -52,19 +88,16 @@ impl Registry {
                 return Ok(Submitted::Before(job));
             }
             let job = match JOBS.get(transaction, &*new.name)? {
-                None => Job {
-                    id: next_id(transaction)?,
-                    name: new.name.clone(),
-                    version: 1,
-                    created_ms: now_ms,
-                    lifecycle: Lifecycle::submitted(now_ms),
-                    processes: Vec::new(),
-                },
-                Some(job) if job.lifecycle.state.is_terminal() => Job {
-                    version: job.version.saturating_add(1),
-                    lifecycle: Lifecycle::submitted(now_ms),
-                    ..job
-                },
+                None => Job::new(next_id(transaction)?, &new.name, now_ms),
+                Some(job) if job.lifecycle.state.is_terminal() => {
+                    check_unchanged(&job)?;
+                    Job {
+                        version: job.next_version(),
+                        lifecycle: Lifecycle::submitted(now_ms),
+                        begun_after: None,
+                        ..job
+                    }
+                }
                 Some(Job {
                     name, lifecycle, ..
                 }) => {
@@ -80,16 +113,7 @@ impl Registry {
                 };
                 IDEMPOTENCY.put(transaction, &*key, &first)?;
             }
-            let version = Version {
-                version: job.version,
-                file_name: new.file_name,
-                text: new.text,
-                overrides: new.overrides,
-                workers: new.workers,
-                memory_limit_bytes: new.memory_limit_bytes,
-                submitted_ms: now_ms,
-                submitted_by: submitted_by.to_owned(),
-            };
+            let version = new.registered(job.version, submitted_by, now_ms);
             VERSIONS.put(transaction, (&*job.name, job.version), &version)?;
             JOBS.put(transaction, &*job.name, &job)?;
             Ok(Submitted::Now(job))
@@ -112,7 +136,7 @@ fn submitted_before(
     }
 }
 
-fn next_id(transaction: &WriteTransaction) -> Result<u64, RegistryError> {
+pub(super) fn next_id(transaction: &WriteTransaction) -> Result<u64, RegistryError> {
     let mut meta = transaction.open_table(META).map_err(database)?;
     let last = meta
         .get("last_job_id")

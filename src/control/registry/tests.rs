@@ -3,7 +3,7 @@ use crate::control::lifecycle::Desired;
 use crate::control::lifecycle::Lifecycle;
 use crate::control::protocol::StopSavepoint;
 use crate::control::registry::records::{
-    OperationKind, OperationState, Role, SavepointView, Wants,
+    Once, OperationKind, OperationState, Origin, Role, SavepointView, Wants,
 };
 use crate::control::registry::tokens::new_secret;
 
@@ -46,7 +46,11 @@ fn new(name: &str, text: &str) -> NewVersion {
         text: text.to_owned(),
         overrides: vec![("a.b".to_owned(), "${env:SECRET}".to_owned())],
         workers: 2,
+        processes: 1,
         memory_limit_bytes: None,
+        origin: Origin::Submitted,
+        shadow: None,
+        once: Once::default(),
     }
 }
 
@@ -82,6 +86,52 @@ fn what_was_submitted_is_there_after_the_next_start() {
         registry.job("three"),
         Err(RegistryError::NoSuchJob(_))
     ));
+}
+
+/// What format 1 has noted: no processes per job, no number of the start.
+#[test]
+fn what_the_release_before_has_noted_is_a_job_in_one_process() {
+    let mut registry = Opened::new();
+    registry.submit(new("old", "text"), "me", None, 10).unwrap();
+    let without = |json: serde_json::Value, names: &[&str]| {
+        let mut json = json;
+        for name in names {
+            let removed = json.as_object_mut().unwrap().remove(*name);
+            assert!(removed.is_some(), "{name}");
+        }
+        serde_json::to_vec(&json).unwrap()
+    };
+    let (job, version) = registry.job("old").unwrap();
+    let job = without(
+        serde_json::to_value(&job).unwrap(),
+        &["attempt", "last_version", "begun_after", "change"],
+    );
+    let version = without(
+        serde_json::to_value(&version).unwrap(),
+        &["processes", "origin", "shadow", "once"],
+    );
+    registry
+        .write(|transaction| {
+            let raw = |name| TableDefinition::<&str, &[u8]>::new(name);
+            let mut jobs = transaction.open_table(raw("jobs")).unwrap();
+            jobs.insert("old", &*job).unwrap();
+            let raw = TableDefinition::<(&str, u32), &[u8]>::new("versions");
+            let mut versions = transaction.open_table(raw).unwrap();
+            versions.insert(("old", 1), &*version).unwrap();
+            let mut meta = transaction.open_table(META).unwrap();
+            meta.insert("format_version", 1).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    registry.again();
+    let (job, version) = registry.job("old").unwrap();
+    assert_eq!((version.workers, version.processes), (2, 1));
+    assert_eq!((job.attempt, job.next_version(), job.change), (0, 2, None));
+    assert!(version.once.is_none());
+    // From now on that release must not open it.
+    let meta = registry.read().unwrap().open_table(META).unwrap();
+    let format = meta.get("format_version").unwrap().unwrap().value();
+    assert_eq!(format, FORMAT_VERSION);
 }
 
 #[test]
@@ -322,4 +372,101 @@ fn one_server_at_a_time_uses_a_registry() {
     let registry = Opened::new();
     let second = Registry::open(&registry.path);
     assert!(matches!(second, Err(RegistryError::InUse(_))), "{second:?}");
+}
+
+fn other(name: &str) -> NewVersion {
+    NewVersion {
+        workers: 3,
+        ..new(name, "text")
+    }
+}
+
+#[test]
+fn a_change_is_a_version_that_waits_and_the_same_request_is_the_same_operation() {
+    let mut registry = Opened::new();
+    let change = |registry: &Registry, new: NewVersion, now_ms| {
+        registry.change(OperationKind::Rescale, new, "me", now_ms)
+    };
+    let nobody = change(&registry, other("nobody"), 9);
+    assert!(matches!(nobody, Err(RegistryError::NoSuchJob(_))));
+    registry.submit(new("job", "text"), "me", None, 10).unwrap();
+    enter(&registry, "job", JobState::Running);
+    let operation = change(&registry, other("job"), 11).unwrap();
+    assert_eq!(operation.version, Some(2));
+    registry.again();
+    assert_eq!(change(&registry, other("job"), 12).unwrap(), operation);
+    let (job, version) = registry.job("job").unwrap();
+    assert_eq!(
+        (job.version, version.workers),
+        (1, 2),
+        "nothing runs it yet"
+    );
+    let another = NewVersion {
+        workers: 4,
+        ..other("job")
+    };
+    let refused = change(&registry, another, 13);
+    assert!(matches!(refused, Err(RegistryError::ChangeUnderWay { .. })));
+    let stop = registry.ask("job", OperationKind::Stop, &Wants::default(), 14);
+    assert!(matches!(stop, Err(RegistryError::ChangeUnderWay { .. })));
+    let mut next = job.clone();
+    next.change = None;
+    let failed = Err("does not start".to_owned());
+    assert!(
+        registry
+            .settle(&job, &next, &operation.id, failed, 15)
+            .unwrap()
+    );
+    let done = registry.operation(&operation.id).unwrap();
+    assert_eq!(
+        (done.state, done.finished_ms),
+        (OperationState::Failed, Some(15))
+    );
+    // What never ran is remembered, and its number is not used again.
+    let next = change(&registry, other("job"), 16).unwrap();
+    assert_eq!(next.version, Some(3));
+    assert_eq!(registry.versions("job").unwrap().1.len(), 3);
+    registry
+        .ask("job", OperationKind::Cancel, &Wants::default(), 17)
+        .unwrap();
+}
+
+#[test]
+fn only_a_job_that_is_to_run_is_changed_and_a_copy_of_one_is_a_job_of_its_own() {
+    let registry = Opened::new();
+    registry.submit(new("job", "text"), "me", None, 10).unwrap();
+    registry
+        .ask("job", OperationKind::Stop, &Wants::default(), 11)
+        .unwrap();
+    let ending = registry.change(OperationKind::Upgrade, other("job"), "me", 12);
+    assert!(
+        matches!(ending, Err(RegistryError::Ending(_))),
+        "{ending:?}"
+    );
+    enter(&registry, "job", JobState::Suspended);
+    let over = registry.change(OperationKind::Upgrade, other("job"), "me", 13);
+    assert!(
+        matches!(over, Err(RegistryError::AlreadyOver { .. })),
+        "{over:?}"
+    );
+    let make = |now_ms| {
+        registry.make(
+            OperationKind::Replay,
+            new("job.shadow.x", "text"),
+            "me",
+            now_ms,
+        )
+    };
+    let made = make(14).unwrap();
+    assert_eq!(make(15).unwrap(), made, "the same request");
+    let (shadow, _) = registry.job("job.shadow.x").unwrap();
+    assert_eq!((shadow.id, shadow.version), (2, 1));
+    let mut runs = shadow.clone();
+    runs.change = None;
+    let done = Ok("version 1 is running".to_owned());
+    assert!(registry.settle(&shadow, &runs, &made.id, done, 16).unwrap());
+    let active = make(17);
+    assert!(matches!(active, Err(RegistryError::StillActive { .. })));
+    enter(&registry, "job.shadow.x", JobState::Canceled);
+    assert_eq!(make(18).unwrap().version, Some(2));
 }

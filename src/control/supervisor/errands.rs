@@ -125,6 +125,8 @@ fn note(registry: &Registry, operation: &Operation, outcome: Outcome) -> Result<
             };
             registry.savepoint_made(&operation.id, savepoint, now_ms())
         }
+        // A job that refuses to stop for a change is going to end, or killed when patience is over.
+        Outcome::Refused(..) if operation.kind.is_change() => Ok(()),
         Outcome::Refused(reason, goes_on) => {
             registry.operation_failed(&operation.id, &reason, goes_on, now_ms())
         }

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::control::lifecycle::Exit;
-use crate::runtime::failure::EXIT_FENCED;
+use crate::runtime::failure::{EXIT_FENCED, EXIT_PEER_LOST};
 
 /// A process. Numbers are used again, so the time of its start and the machine's boot belong to its identity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,11 +148,34 @@ impl Waiting {
     }
 }
 
+/// How a process has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// What it means.
+    pub exit: Exit,
+    /// Only because another process of the job did.
+    pub lost_a_peer: bool,
+    /// For people: follows "it".
+    pub how: String,
+}
+
+impl Ending {
+    /// Nobody saw how.
+    #[must_use]
+    pub fn unseen() -> Self {
+        Self {
+            exit: Exit::Failed,
+            lost_a_peer: false,
+            how: "ended while no server watched it".to_owned(),
+        }
+    }
+}
+
 /// What the exit of a process means when it has not said so itself.
 #[must_use]
-pub fn meaning(status: ExitStatus) -> (Exit, String) {
+pub fn meaning(status: ExitStatus) -> Ending {
     let usage = i32::from(crate::cli::EXIT_USAGE);
-    match status.code() {
+    let (exit, how) = match status.code() {
         Some(code) if code == usage || code == EXIT_FENCED => {
             (Exit::Hopeless, format!("ended with exit code {code}"))
         }
@@ -161,6 +184,11 @@ pub fn meaning(status: ExitStatus) -> (Exit, String) {
             let signal = status.signal().unwrap_or_default();
             (Exit::Failed, format!("was killed by signal {signal}"))
         }
+    };
+    Ending {
+        exit,
+        lost_a_peer: status.code() == Some(EXIT_PEER_LOST),
+        how,
     }
 }
 
@@ -207,8 +235,9 @@ mod tests {
         assert_eq!(child.wait().unwrap().code(), Some(7));
         assert_eq!(fs::read_to_string(&log).unwrap(), "");
         let mut child = spawn(shell(), &log, 0).unwrap().release("a message");
-        let (exit, words) = meaning(child.wait().unwrap());
-        assert_eq!((exit, &*words), (Exit::Failed, "ended with exit code 7"));
+        let ending = meaning(child.wait().unwrap());
+        assert_eq!(ending.exit, Exit::Failed);
+        assert_eq!(ending.how, "ended with exit code 7");
         assert_eq!(fs::read_to_string(&log).unwrap(), "got a message\n");
     }
 }

@@ -21,6 +21,12 @@ pub fn opening(version: u32, restarts: u64) -> String {
     }
 }
 
+/// The line that opens a run which takes the job over from one that goes on meanwhile.
+#[must_use]
+pub fn taking_over(version: u32) -> String {
+    format!("{MARK}version {version} takes over")
+}
+
 /// The last error of the last run in a log, if it told one.
 #[must_use]
 pub fn last_error(folder: &Path) -> Option<String> {

@@ -86,10 +86,15 @@ impl Server {
             .arg("serve")
             .arg("--data")
             .arg(self.data())
-            .args(["--restart-delay", "50ms", "--restart-delay-max", "400ms"])
             .env("RUST_LOG", "info");
-        if !self.arguments.iter().any(|argument| argument == "--listen") {
-            command = command.args(["--listen", "127.0.0.1:0"]);
+        for (option, value) in [
+            ("--listen", "127.0.0.1:0"),
+            ("--restart-delay", "50ms"),
+            ("--restart-delay-max", "400ms"),
+        ] {
+            if !self.arguments.iter().any(|argument| argument == option) {
+                command = command.args([option, value]);
+            }
         }
         for (name, value) in &self.environment {
             command = command.env(name, value);
@@ -210,6 +215,8 @@ impl Server {
         let folder = self.data().join("jobs").join(name).join("logs");
         let entries = fs::read_dir(folder).into_iter().flatten();
         let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        // Those of further processes are in folders of their own.
+        files.retain(|path| path.is_file());
         files.sort();
         let text = files.iter().map(|file| fs::read_to_string(file).unwrap());
         text.collect()
@@ -224,6 +231,15 @@ impl Drop for Server {
             kill(pid, Signal::KILL);
         }
     }
+}
+
+/// The processes of a job, as the server shows it.
+pub fn pids(job: &Value) -> Vec<i32> {
+    let processes = job["processes"].as_array().unwrap();
+    let pids = processes
+        .iter()
+        .map(|process| process["pid"].as_i64().unwrap() as i32);
+    pids.collect()
 }
 
 /// The processes of a server's jobs, whoever looks after them.

@@ -186,7 +186,16 @@ fn completions_know_the_commands() {
             .run(LIMIT);
         let script = process.stdout();
         assert!(
-            script.contains("submit") && script.contains("checkpoints"),
+            [
+                "submit",
+                "checkpoints",
+                "rescale",
+                "upgrade",
+                "replay",
+                "versions"
+            ]
+            .iter()
+            .all(|command| script.contains(command)),
             "{shell}"
         );
     }

@@ -1,6 +1,6 @@
 //! Killed at random moments, workers and servers leave what an undisturbed run leaves.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -9,28 +9,38 @@ use crate::{
     harness::{
         eventually::eventually,
         random::Random,
-        server::{Server, job_processes, kill},
+        server::{Server, job_processes, kill, pids},
     },
     shop::{LIMIT, Shop},
 };
 
 const KILLS: u64 = 20;
 
-fn pid(job: &Value) -> i32 {
-    job["processes"][0]["pid"].as_i64().unwrap() as i32
-}
-
-/// Waits until a job runs, with input coming in.
+/// Waits until a job runs, with a little input coming in.
 fn running(server: &Server, shop: &mut Shop, name: &str) -> Value {
-    shop.feed_until("the job runs", || {
+    eventually(LIMIT, "the job runs", || {
         let job = server.job(name);
-        (job["state"] == "running").then_some(job)
+        if job["state"] == "running" {
+            return Some(job);
+        }
+        shop.feed();
+        thread::sleep(Duration::from_millis(200));
+        None
     })
 }
 
 #[test]
 fn kills_of_workers_and_servers_change_neither_results_nor_the_registry() {
-    let Some(mut shop) = Shop::open(51) else {
+    kills(51, 1);
+}
+
+#[test]
+fn kills_of_one_process_of_two_and_of_servers_change_neither_results_nor_the_registry() {
+    kills(52, 2);
+}
+
+fn kills(seed: u64, processes: usize) {
+    let Some(mut shop) = Shop::open(seed) else {
         return;
     };
     let job = shop.job("served");
@@ -43,11 +53,16 @@ fn kills_of_workers_and_servers_change_neither_results_nor_the_registry() {
     let mut server = Server::start(&["--allow-files", &folder], &environment);
     let submit = job.submission();
     let submit: Vec<_> = submit.iter().map(String::as_str).collect();
-    let submitted =
-        server.cli_json(&[&["submit", "--workers", "2", "--wait"], &submit[..]].concat());
+    let shape = [
+        format!("--workers={}", 2 / processes),
+        format!("--processes={processes}"),
+    ];
+    let shape = shape.each_ref().map(String::as_str);
+    let submitted = server.cli_json(&[&["submit", "--wait"], &shape[..], &submit[..]].concat());
     assert_eq!(submitted["state"], "running", "{submitted}");
-    let mut random = Random::new(51);
+    let mut random = Random::new(seed);
     let (mut worker_kills, mut server_kills, mut adopted) = (0, 0, 0);
+    let mut killed = BTreeSet::new();
     for _ in 0..KILLS {
         // Not always a running job: starts are hit as well.
         if random.chance(0.7) {
@@ -56,12 +71,13 @@ fn kills_of_workers_and_servers_change_neither_results_nor_the_registry() {
         shop.feed_for(Duration::from_millis(50 + random.below(700)));
         let before = server.job(&job.name);
         let victim = *random.pick(&["worker", "server", "both"]);
-        let process = before["processes"].get(0).map(|_| pid(&before));
-        if victim != "server"
-            && let Some(process) = process
-        {
-            kill(process, Signal::KILL);
-            worker_kills += 1;
+        let crew = pids(&before);
+        let alive = job_processes(&server.data());
+        let is_whole = !crew.is_empty() && crew.iter().all(|pid| alive.contains(pid));
+        if victim != "server" && is_whole {
+            kill(*random.pick(&crew), Signal::KILL);
+            // One that is still on its way out may be hit again.
+            worker_kills += u64::from(killed.insert(crew.clone()));
         }
         if victim != "worker" {
             server.kill();
@@ -71,11 +87,11 @@ fn kills_of_workers_and_servers_change_neither_results_nor_the_registry() {
         }
         if victim == "server" && before["state"] == "running" {
             let after = running(&server, &mut shop, &job.name);
-            assert_eq!(pid(&after), pid(&before), "it was not adopted:\n{after}");
+            assert_eq!(pids(&after), crew, "it was not adopted:\n{after}");
             adopted += 1;
         }
         let alive = job_processes(&server.data());
-        assert!(alive.len() <= 1, "the job runs twice: {alive:?}");
+        assert!(alive.len() <= processes, "the job runs twice: {alive:?}");
     }
     assert!(worker_kills > 3 && server_kills > 3 && adopted > 0);
     let last = running(&server, &mut shop, &job.name);
@@ -85,6 +101,7 @@ fn kills_of_workers_and_servers_change_neither_results_nor_the_registry() {
         "{restarts} restarts after {worker_kills} kills of workers and {server_kills} of servers"
     );
     assert_eq!(last["version"], 1);
+    assert_eq!(pids(&last).len(), processes);
     let stopped = server.cli_json(&["stop", &job.name, "--wait"]);
     assert_eq!(stopped["state"], "succeeded", "{stopped}");
     assert_eq!(server.job(&job.name)["state"], "suspended");

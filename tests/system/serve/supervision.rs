@@ -199,7 +199,10 @@ fn fifty_jobs_are_listed() {
     use tidewright::control::{
         folders::Folders,
         lifecycle::JobState,
-        registry::{NewVersion, Registry},
+        registry::{
+            NewVersion, Registry,
+            records::{Once, Origin},
+        },
     };
     let mut server = Server::start(&[], &[]);
     server.kill();
@@ -214,7 +217,11 @@ fn fifty_jobs_are_listed() {
                 file_name: "job.yaml".to_owned(),
                 overrides: Vec::new(),
                 workers: 1,
+                processes: 1,
                 memory_limit_bytes: None,
+                origin: Origin::Submitted,
+                shadow: None,
+                once: Once::default(),
             };
             registry.submit(new, "test", None, 1).unwrap();
             let (job, _) = registry.job(&name).unwrap();

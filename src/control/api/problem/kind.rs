@@ -29,6 +29,8 @@ pub enum Kind {
     InvalidJobFile,
     /// The job names files that it may not use.
     FilesNotAllowed,
+    /// The job file does not fit the job's state.
+    StateDoesNotFit,
     /// An idempotency key was used for another request.
     IdempotencyKeyReused,
     /// The server failed.
@@ -37,7 +39,7 @@ pub enum Kind {
 
 impl Kind {
     /// Of several kinds with one status the general one comes first.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
@@ -50,6 +52,7 @@ impl Kind {
         Self::Unprocessable,
         Self::InvalidJobFile,
         Self::FilesNotAllowed,
+        Self::StateDoesNotFit,
         Self::IdempotencyKeyReused,
         Self::Internal,
     ];
@@ -105,6 +108,11 @@ impl Kind {
                 Status::UNPROCESSABLE_ENTITY,
                 "files-not-allowed",
                 "The job names files that it may not use",
+            ),
+            Self::StateDoesNotFit => (
+                Status::UNPROCESSABLE_ENTITY,
+                "state-does-not-fit",
+                "The job file does not fit the job's state",
             ),
             Self::IdempotencyKeyReused => (
                 Status::UNPROCESSABLE_ENTITY,
