@@ -54,6 +54,26 @@ impl SmallBytes {
     }
 }
 
+/// Whether two byte strings are equal. Those of up to 16 bytes, so most keys and names, without a call: by their first and
+/// their last words, which may overlap.
+#[inline]
+#[must_use]
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if a.len() > 16 {
+        return a == b;
+    }
+    if let (Some(first), Some(last)) = (a.first_chunk::<8>(), a.last_chunk::<8>()) {
+        return b.first_chunk() == Some(first) && b.last_chunk() == Some(last);
+    }
+    if let (Some(first), Some(last)) = (a.first_chunk::<4>(), a.last_chunk::<4>()) {
+        return b.first_chunk() == Some(first) && b.last_chunk() == Some(last);
+    }
+    a.iter().zip(b).all(|(a, b)| a == b)
+}
+
 impl Default for SmallBytes {
     fn default() -> Self {
         Self::joined(&[], &[])
@@ -186,6 +206,13 @@ mod tests {
             let other = SmallBytes::from(&b[..]);
             prop_assert_eq!(small.cmp(&other), a.cmp(&b));
             prop_assert_eq!(small == other, a == b);
+            prop_assert_eq!(equal(&a, &b), a == b);
+            prop_assert!(equal(&a, &a.clone()));
+            for place in 0..a.len() {
+                let mut changed = a.clone();
+                changed[place] ^= 1;
+                prop_assert!(!equal(&a, &changed));
+            }
             let map = std::collections::HashSet::from([small]);
             prop_assert!(map.contains(&a[..]));
         }

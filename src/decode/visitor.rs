@@ -7,6 +7,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 use sonic_rs::LazyValue;
+use tidewright_checkpoints::small_bytes::equal;
 
 use super::column::{Column, Refused};
 
@@ -51,7 +52,7 @@ impl Fields {
     #[inline]
     fn find(&mut self, position: usize, name: &str) -> Option<usize> {
         match self.predicted.get(position) {
-            Some((predicted, column)) if predicted == name => *column,
+            Some((predicted, column)) if equal(predicted.as_bytes(), name.as_bytes()) => *column,
             _ => self.look_up(position, name),
         }
     }

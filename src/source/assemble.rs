@@ -277,17 +277,13 @@ impl Assembler {
     ) -> Result<SourceBatch, SourceError> {
         let mut columns = self.decoder.finish();
         columns.truncate(self.visible);
-        let times: ArrayRef = Arc::new(Int64Array::from(std::mem::take(&mut self.times)));
+        let times: ArrayRef = Arc::new(Int64Array::from(emptied(&mut self.times)));
         if let Layout::Table { .. } = self.layout {
-            columns.push(Arc::new(Int8Array::from(std::mem::take(&mut self.ops))));
+            columns.push(Arc::new(Int8Array::from(emptied(&mut self.ops))));
         }
         columns.push(times);
-        columns.push(Arc::new(UInt32Array::from(std::mem::take(
-            &mut self.splits,
-        ))));
-        columns.push(Arc::new(Int64Array::from(std::mem::take(
-            &mut self.offsets,
-        ))));
+        columns.push(Arc::new(UInt32Array::from(emptied(&mut self.splits))));
+        columns.push(Arc::new(Int64Array::from(emptied(&mut self.offsets))));
         let rows = RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(|error| SourceError::new(&self.source, &error))?;
         Ok(SourceBatch {
@@ -299,6 +295,12 @@ impl Assembler {
             ingested_at: self.since.take().unwrap_or_else(Instant::now),
         })
     }
+}
+
+/// The values so far. The next batch is expected to be as long.
+fn emptied<T>(values: &mut Vec<T>) -> Vec<T> {
+    let capacity = values.len();
+    std::mem::replace(values, Vec::with_capacity(capacity))
 }
 
 /// The layout, and the columns to decode: a table whose lines can delete has one more, which no batch shows. Whether a

@@ -40,21 +40,22 @@ impl ShardMerge {
         let Self {
             drops, mut entries, ..
         } = self;
+        // Most of a window's entries are gone by the time they are merged: what need not be sorted goes first.
+        entries.retain(|(entry, number)| {
+            !drops.iter().any(|(range, later)| {
+                later > number && (range.start..range.end).contains(&entry.sub_key)
+            })
+        });
         // Stable, so that of equal places the last one is the newest.
         entries.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key).then(a.sub_key.cmp(&b.sub_key)));
         let mut merged: Vec<Entry> = Vec::with_capacity(entries.len());
         let mut entries = entries.into_iter().peekable();
-        while let Some((entry, number)) = entries.next() {
+        while let Some((entry, _)) = entries.next() {
             let renewed = entries
                 .peek()
                 .is_some_and(|(next, _)| next.sub_key == entry.sub_key && next.key == entry.key);
-            let dropped = || {
-                drops.iter().any(|(range, later)| {
-                    *later > number && (range.start..range.end).contains(&entry.sub_key)
-                })
-            };
             let needless = oldest && entry.value.is_none();
-            if !(renewed || needless || dropped()) {
+            if !(renewed || needless) {
                 merged.push(entry);
             }
         }

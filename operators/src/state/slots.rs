@@ -2,6 +2,7 @@
 
 use hashbrown::HashTable;
 use tidewright_checkpoints::SmallBytes;
+use tidewright_checkpoints::small_bytes::equal;
 
 use super::spill::residents::Residents;
 use super::{EntryId, SlotId};
@@ -111,27 +112,12 @@ fn table_hash(hash: u64) -> u64 {
     hash.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Whether two keys are equal. Those of 8 to 16 bytes, so most of all, without a call: by their first and their last eight
-/// bytes, which may overlap.
-#[inline]
-fn same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    match (a.first_chunk::<8>(), a.last_chunk::<8>()) {
-        (Some(first), Some(last)) if a.len() <= 16 => {
-            b.first_chunk() == Some(first) && b.last_chunk() == Some(last)
-        }
-        _ => a == b,
-    }
-}
-
 impl Slots {
     #[inline]
     pub(super) fn find(&self, key: &[u8], hash: u64) -> Option<SlotId> {
         let is_it = |slot: &SlotId| {
             let slot = &self.slots[*slot as usize];
-            slot.hash == hash && same(&slot.key, key)
+            slot.hash == hash && equal(&slot.key, key)
         };
         self.table.find(table_hash(hash), is_it).copied()
     }
