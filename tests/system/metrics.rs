@@ -14,7 +14,7 @@ use crate::harness::{
     kafka::{Kafka, Record},
     metrics::Scrape,
     process::{Command, Process},
-    redis_server::free_port,
+    redis_server::free_ports,
     server::Server,
 };
 use crate::shop::LIMIT;
@@ -191,7 +191,7 @@ fn each_process_of_a_job_tells_its_own_part() {
         &topic,
         (0..400).map(|number| event((number % 4) as i32, number)),
     );
-    let port = free_port();
+    let port = free_ports(2);
     let address = format!("127.0.0.1:{port}");
     let job = counting("metrics-launched", &kafka, &topic);
     let mut process = run(&job, &folder, &["--launch", "2", "--metrics", &address]);

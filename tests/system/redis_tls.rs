@@ -209,11 +209,6 @@ fn what_is_wrong_with_a_certificate_is_told_and_ends_the_start() {
     let other = Authority::new(folder, "other");
     let (cert, key) = secured.client();
     let ca = secured.authority.ca();
-    let plain_port = secured
-        .server
-        .redis()
-        .url()
-        .replace("redis://", "rediss://");
     let by_name = secured.url().replace(HOST, "localhost");
     let good = secured.tls();
     let with = |name: &str, value: &Path| {
@@ -232,7 +227,6 @@ fn what_is_wrong_with_a_certificate_is_told_and_ends_the_start() {
         ),
         (url, json!({}), "of no authority that this system knows"),
         (&by_name, good.clone(), "not for the host localhost"),
-        (&plain_port, good.clone(), "does not speak TLS at this port"),
         (
             url,
             with("ca", Path::new("/no/ca.pem")),
@@ -264,6 +258,28 @@ fn what_is_wrong_with_a_certificate_is_told_and_ends_the_start() {
         assert!(!log.contains("panicked"), "{log}");
     }
     assert!(secured.counts("wrong:").is_empty());
+}
+
+#[test]
+fn a_url_with_tls_at_a_port_without_it_says_so() {
+    let Some(secured) = Secured::open() else {
+        return;
+    };
+    let folder = secured.folder.path();
+    let url = secured
+        .server
+        .redis()
+        .url()
+        .replace("redis://", "rediss://");
+    let sink = json!({ "url": url, "key": "deaf:{user_id}", "tls": secured.tls() });
+    let process = run(&job(folder, "deaf", sink), folder, &[]);
+    // Whether the server says at once that it understands nothing, or waits for the end of a line, depends on what the
+    // client's greeting happens to contain.
+    eventually(LIMIT, "the hint", || {
+        let log = process.stderr();
+        log.contains("without TLS the url begins with redis://")
+            .then_some(())
+    });
 }
 
 #[test]

@@ -170,17 +170,17 @@ fn sinks() {
     cases.sink(
         TABLE,
         "{ from: v, redis: { url: \"redis://h\", key: \"p:{user_id}\", tls: { ca: c.pem } } }",
-        "22:75 without TLS .. rediss://",
+        "22:71 without TLS .. rediss://",
     );
     cases.sink(
         TABLE,
         "{ from: v, redis: { url: \"rediss://h\", key: \"p:{user_id}\", tls: { ca: \"\" } } }",
-        "22:82 the path is empty",
+        "22:78 the path is empty",
     );
     cases.sink(
         TABLE,
         "{ from: v, redis: { url: \"rediss://h\", key: \"p:{user_id}\", tls: { cert: c.pem } } }",
-        "22:84 belong together .. private key",
+        "22:80 belong together .. private key",
     );
     cases.sink(
         TABLE,
@@ -239,15 +239,15 @@ fn sinks() {
     );
     cases.file(
         &format!("{SOURCES}dead_letter: {{ stdout: {{}}, stop_above: 5 }}\n"),
-        "18:40 a share in per cent, such as 5%",
+        "19:40 a share in per cent, such as 5%",
     );
     cases.file(
         &format!("{SOURCES}dead_letter: {{ stop_above: 5%, window_records: 0 }}\n"),
-        "18:49 `window_records` must be at least 1",
+        "19:48 `window_records` must be at least 1",
     );
     cases.file(
         &format!("{SOURCES}dead_letter: {{ window_records: 100 }}\n"),
-        "18:14 a connector is missing here .. kafka, files",
+        "19:14 a connector is missing here .. kafka, files",
     );
     cases.file(
         &format!("{SOURCES}dead_letter: {{ redis: {{}} }}\n"),

@@ -85,7 +85,7 @@ impl Server {
                 connection.set_write_timeout(Some(patience.answer))?;
                 Ok(connection)
             })
-            .map_err(|error| self.failure(&error))?;
+            .map_err(|error| self.failure(&error, patience))?;
         self.has_answered = true;
         Ok(connection)
     }
@@ -105,7 +105,7 @@ impl Server {
     }
 
     /// An error of connecting, in words that say what to mend.
-    fn failure(&self, error: &RedisError) -> SinkError {
+    fn failure(&self, error: &RedisError, patience: Patience) -> SinkError {
         let is_tls = self.url.starts_with("rediss:") || self.url.starts_with("valkeys:");
         match tls_error(error) {
             Some(tls_error) => {
@@ -121,6 +121,14 @@ impl Server {
                     self.place
                 ))
             }
+            // A server without TLS may wait for the end of what it takes for a line.
+            None if is_tls && !self.has_answered && error.is_timeout() => {
+                SinkError::Transient(format!(
+                    "{}: no answer within {} s (without TLS the url begins with redis://)",
+                    self.place,
+                    patience.connect.as_secs()
+                ))
+            }
             None => reply::of_error(&self.place, error),
         }
     }
@@ -129,7 +137,8 @@ impl Server {
         use rustls::Error::{AlertReceived, InvalidCertificate, InvalidMessage};
         let ca = self.tls.as_ref().and_then(|tls| tls.ca.as_deref());
         match error {
-            InvalidCertificate(CertificateError::UnknownIssuer) => match ca {
+            // Made by an authority of the same name with another key, such as the one before a renewal.
+            InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => match ca {
                 Some(ca) => format!("the server's certificate is of no authority in tls.ca {ca}"),
                 None => "the server's certificate is of no authority that this system knows; name its authority's in tls.ca"
                     .to_owned(),

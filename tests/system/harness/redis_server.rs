@@ -94,3 +94,13 @@ pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
+
+/// The first of so many ports in a row that were free a moment ago.
+pub fn free_ports(count: u16) -> u16 {
+    let are_free = |first: &u16| {
+        (*first..=first.saturating_add(count - 1))
+            .map(|port| std::net::TcpListener::bind(("127.0.0.1", port)))
+            .all(|bound| bound.is_ok())
+    };
+    std::iter::repeat_with(free_port).find(are_free).unwrap()
+}
