@@ -101,8 +101,7 @@ impl Decoder {
     /// # Errors
     /// If the value does not have the column's type.
     pub fn push_value(&mut self, text: &[u8], column: usize) -> Result<(), DecodeError> {
-        check_depth(text)?;
-        let text = utf8(text)?;
+        let text = checked(text)?;
         let target = &mut self.columns[column];
         let decoded = {
             let mut parser = sonic_rs::Deserializer::from_str(text);
@@ -183,8 +182,7 @@ impl Decoder {
     }
 
     fn push_object(&mut self, json: &[u8]) -> Result<(), DecodeError> {
-        let text = utf8(json)?;
-        check_depth(json)?;
+        let text = checked(json)?;
         while let Err(error) = self.parse(text) {
             self.roll_back();
             // A string column that met an object starts over and keeps it as text; that happens once a column.
@@ -256,32 +254,38 @@ impl Decoder {
     }
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
-    str::from_utf8(bytes).map_err(|error| DecodeError::new(&format!("not UTF-8: {error}")))
-}
-
 /// Objects and arrays inside each other at most. The parser skips values by recursion, so that a record of brackets
 /// alone could otherwise overflow the stack.
 const DEPTH_MAX: usize = 128;
 
+/// The record as text that the parser may be given.
+///
 /// # Errors
-/// If the record is nested more deeply than [`DEPTH_MAX`].
+/// If it is not UTF-8 or nested more deeply than [`DEPTH_MAX`].
 #[inline]
-fn check_depth(json: &[u8]) -> Result<(), DecodeError> {
-    // Brackets and braces differ in one bit. Only where there are many is it worth a look where they are.
-    // Counted in bytes by pieces, so that the compiler can count many at once.
-    let opens =
-        |piece: &[u8]| -> u8 { piece.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum() };
-    let opening: usize = json
-        .chunks(usize::from(u8::MAX))
-        .map(|piece| usize::from(opens(piece)))
-        .sum();
+fn checked(json: &[u8]) -> Result<&str, DecodeError> {
+    let (mut all, mut opening) = (0, 0);
+    // By pieces in which a byte can count, so that the compiler looks at many bytes at once.
+    for piece in json.chunks(usize::from(u8::MAX)) {
+        let mut opens = 0u8;
+        for byte in piece {
+            all |= byte;
+            // Brackets and braces differ in one bit.
+            opens += u8::from(byte | 0x20 == b'{');
+        }
+        opening += usize::from(opens);
+    }
+    // Only where there are many is it worth a look where they are.
     if opening > DEPTH_MAX && depth(json) > DEPTH_MAX {
         return Err(DecodeError::new(&format!(
             "nested more than {DEPTH_MAX} levels deep"
         )));
     }
-    Ok(())
+    if all.is_ascii() {
+        // SAFETY: no byte has the top bit set, so they are ASCII, which is UTF-8.
+        return Ok(unsafe { str::from_utf8_unchecked(json) });
+    }
+    str::from_utf8(json).map_err(|error| DecodeError::new(&format!("not UTF-8: {error}")))
 }
 
 /// The greatest number of objects and arrays inside each other. An end that closes nothing does not count, so text that is

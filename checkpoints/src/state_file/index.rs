@@ -23,8 +23,8 @@ pub(super) struct Index {
     operators: Vec<OperatorId>,
     /// Each with the place of its operator in the list above, in the order of the file.
     sections: Vec<(usize, SectionPlace)>,
-    /// The checksum of the whole file, by those of its parts.
-    pub crc32c: u32,
+    /// Where the sections are.
+    space: Range<usize>,
 }
 
 impl Index {
@@ -34,16 +34,27 @@ impl Index {
         let (header, header_bytes) = read_header(head)?;
         let footer = footer_range(length, tail, header_bytes)?;
         let before_tail = length - tail.len();
-        let footer_and_trailer = &tail[footer.start - before_tail..];
-        let encoded = &footer_and_trailer[..footer.len()];
-        let (operators, sections) = read_footer(encoded, header_bytes..footer.start)?;
-        let crc32c = combined(&head[..header_bytes], &sections, footer_and_trailer);
+        let encoded = &tail[footer.start - before_tail..footer.end - before_tail];
+        let space = header_bytes..footer.start;
+        let (operators, sections) = read_footer(encoded, space.clone())?;
         Ok(Self {
             header,
             operators,
             sections,
-            crc32c,
+            space,
         })
+    }
+
+    /// The checksum of the whole file of `length` bytes, from those of its sections. Costs far more for each of them than
+    /// reading a few thousand bytes does.
+    pub fn crc32c(&self, length: usize, head: &[u8], tail: &[u8]) -> u32 {
+        let before_tail = length - tail.len();
+        let combine = |sum: u32, (_, section): &(usize, SectionPlace)| {
+            crc32c::crc32c_combine(sum, section.crc32c, section.bytes.len())
+        };
+        let header = crc32c::crc32c(&head[..self.space.start]);
+        let sum = self.sections.iter().fold(header, combine);
+        crc32c::crc32c_append(sum, &tail[self.space.end - before_tail..])
     }
 
     /// All sections in the order of the file, each with its operator.
@@ -67,15 +78,6 @@ impl SectionPlace {
             format!("section of {operator}, shard {}", self.shard.0)
         })
     }
-}
-
-/// The checksum of the whole file, without reading its sections.
-fn combined(header: &[u8], sections: &[(usize, SectionPlace)], end: &[u8]) -> u32 {
-    let combine = |sum: u32, (_, section): &(usize, SectionPlace)| {
-        crc32c::crc32c_combine(sum, section.crc32c, section.bytes.len())
-    };
-    let sum = sections.iter().fold(crc32c::crc32c(header), combine);
-    crc32c::crc32c_append(sum, end)
 }
 
 fn read_header(bytes: &[u8]) -> Result<(StateFileHeader, usize), StateFileProblem> {

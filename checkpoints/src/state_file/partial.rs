@@ -73,7 +73,7 @@ impl StateFile {
                 .check(operator, &read.unwrap_or_default())
                 .map_err(failed)?;
         }
-        let crc32c = index.crc32c;
+        let crc32c = index.crc32c(length, &head, &tail);
         Ok((Self::of(name.to_owned(), content, index), crc32c))
     }
 }
