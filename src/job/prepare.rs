@@ -80,7 +80,8 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         threads: options.workers,
     };
     let mut loader = restore::loader(&plan, place, memory.as_deref());
-    let savepoint = restore::load_savepoint(&options.restore, place, &mut loader)?;
+    let savepoint =
+        restore::load_savepoint(&options.restore, place, &mut loader, memory.as_deref())?;
     let savepoint_manifest = savepoint.as_ref().map(|savepoint| &savepoint.manifest);
     check_fit(&*store, &plan, &operators, &options, savepoint_manifest)?;
     if options.take_over.is_some() {

@@ -20,21 +20,27 @@ pub fn loader(plan: &Plan, place: Place, memory: Option<&StateMemory>) -> Loader
 }
 
 /// The savepoint to start from, verified. It is read before the job is claimed: a damaged one disturbs nobody. Process 0
-/// reads all of it, because it takes the files over.
+/// reads all of it, because it takes the files over. Where state has a limit, its files don't stay in memory.
 pub fn load_savepoint(
     restore: &Restore,
     place: Place,
     loader: &mut Loader,
+    memory: Option<&StateMemory>,
 ) -> Result<Option<Restored>, RunError> {
     let Restore::Savepoint(url) = restore else {
         return Ok(None);
     };
     let store = store::open_existing(url).map_err(RunError::of)?;
     let loaded = match place.leads() {
-        true => savepoint::load(&*store),
+        true => savepoint::load_with(&*store, &mut of_all(memory)),
         false => savepoint::load_with(&*store, loader),
     };
     loaded.map(Some).map_err(RunError::of)
+}
+
+/// Reads everything, whichever workers are here.
+fn of_all(memory: Option<&StateMemory>) -> Loader {
+    Loader::new(None, memory.map(StateMemory::directory))
 }
 
 /// Copies a savepoint's state into the job's own store, so that nothing depends on the savepoint any more.

@@ -1,11 +1,11 @@
 //! A savepoint is a checkpoint that lives on its own: complete or not one, and nobody's but its owner's.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use tidewright_checkpoints::{
     CheckpointKind, CheckpointStore, Cleaner, Generation, LocalStore, Publisher, Which, claim,
     compaction, paths,
-    restore::load,
+    restore::{Loader, load},
     savepoint::{self, SavepointError},
     store::{self, DiskFilesystem},
     testing::{Faults, Faulty, MemoryStore, Model, Rng},
@@ -56,6 +56,26 @@ fn a_savepoint_holds_the_state_and_needs_nothing_else() {
         let listed = target.list("").unwrap();
         assert_eq!(listed.iter().map(|file| file.bytes).sum::<u64>(), bytes);
     }
+}
+
+#[test]
+fn a_savepoint_that_is_not_to_be_in_memory_is_read_through_a_folder() {
+    let job = busy_job(5);
+    let place = MemoryStore::default();
+    take(&job, &place).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let load =
+        |directory: &Path| savepoint::load_with(&place, &mut Loader::new(None, Some(directory)));
+    let loaded = load(folder.path()).unwrap();
+    assert_eq!(Model::restored(&loaded, 2).unwrap(), job.model);
+    // Its files have no names, and can be copied from where they are.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let own = MemoryStore::default();
+    let adopted = savepoint::adopt(loaded, &own, "successor", Generation(7)).unwrap();
+    assert_eq!(Model::restored(&adopted, 3).unwrap(), job.model);
+    let nowhere = Path::new("/dev/null/here");
+    let error = load(nowhere).unwrap_err().to_string();
+    assert!(error.contains("/dev/null/here"), "{error}");
 }
 
 #[test]
