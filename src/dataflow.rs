@@ -21,6 +21,7 @@ mod node_state;
 mod nodes;
 mod operators;
 mod ownership;
+mod presumed;
 pub mod read;
 mod replayed;
 mod resync;
@@ -44,6 +45,7 @@ use timely::worker::Worker;
 
 pub use self::operators::{derives_from, stateful_operators};
 pub use self::ownership::owned;
+pub use self::presumed::{every_row as presumed_gone, made_whole};
 pub use self::resync::check as check_resync;
 pub use self::sinks::{is_keyed, state_name as outbox_name};
 pub use self::stored::stored_rows;

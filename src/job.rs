@@ -6,6 +6,7 @@ mod fit;
 mod memory;
 mod prepare;
 mod report;
+mod resent;
 mod restore;
 mod start;
 mod start_point;

@@ -9,6 +9,7 @@
 //! projection in front of them, so that nothing else crosses an exchange.
 
 pub mod locality;
+pub mod logic;
 
 use std::sync::Arc;
 
@@ -282,6 +283,22 @@ pub enum AggregateFunction {
     First,
     /// The value of the row with the greatest (event time, split, offset).
     Last,
+}
+
+impl AggregateFunction {
+    /// Its name in SQL, as far as it has a short one.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
 }
 
 /// A sink and what it is fed from.

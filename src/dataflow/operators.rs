@@ -2,22 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidewright_checkpoints::ids::key_hash;
 use tidewright_jobs::describe_operator;
+use tidewright_jobs::plan::logic::{self, Logic};
 use tidewright_jobs::plan::{Node, Op, Plan, SinkInput, SinkPlan, SourceKind};
 
 use super::{node_state, resync, sinks};
 use crate::runtime::clock;
-use crate::runtime::upgrade::{Operator, OperatorForm, StateKind};
+use crate::runtime::upgrade::{FormLogic, Operator, OperatorForm, StateKind};
 
 /// The plan's stateful operators by their stable names, without incarnation.
 #[must_use]
 pub fn stateful_operators(plan: &Plan) -> BTreeMap<String, Operator> {
     let behind = derives_from(plan);
+    let logic = plan.logic();
     let nodes = plan.nodes.iter().enumerate();
     let nodes = nodes.filter_map(|(at, node)| {
         let operator = Operator {
             fingerprint: node_state::fingerprint(plan, node),
-            form: form(plan, node),
+            form: form(plan, node, &logic[at]),
             kind: kind(plan, node),
             derives_from: behind[at].clone(),
         };
@@ -26,12 +29,15 @@ pub fn stateful_operators(plan: &Plan) -> BTreeMap<String, Operator> {
     let sinks = plan.sinks.iter().map(|sink| {
         let operator = Operator {
             fingerprint: sinks::fingerprint(plan, sink),
-            form: outbox_form(plan, sink),
+            form: outbox_form(plan, sink, &logic),
             kind: match resync::is_resendable(plan, sink) {
                 true => StateKind::Outbox,
                 false => StateKind::Log,
             },
-            derives_from: BTreeSet::new(),
+            derives_from: match sink.input {
+                SinkInput::Node(node) if sinks::is_keyed(&sink.config) => behind[node.0].clone(),
+                _ => BTreeSet::new(),
+            },
         };
         (sinks::state_name(&sink.name), operator)
     });
@@ -70,7 +76,21 @@ fn kind(plan: &Plan, node: &Node) -> StateKind {
     }
 }
 
-fn form(plan: &Plan, node: &Node) -> OperatorForm {
+/// A table source keeps its records as they come: there is nothing that could change.
+fn node_logic(node: &Node, logic: &Logic) -> Option<FormLogic> {
+    let is_source = matches!(node.op, Op::Source { .. });
+    (!is_source).then(|| form_logic(logic.rows(), logic))
+}
+
+fn form_logic(rows: String, logic: &Logic) -> FormLogic {
+    FormLogic {
+        version: logic::VERSION,
+        rows,
+        columns: key_hash(logic.columns.join(", ").as_bytes()),
+    }
+}
+
+fn form(plan: &Plan, node: &Node, logic: &Logic) -> OperatorForm {
     let does = match &node.op {
         Op::Source { source } => match &plan.sources[*source].kind {
             SourceKind::Table { key, event_time } => {
@@ -97,13 +117,22 @@ fn form(plan: &Plan, node: &Node) -> OperatorForm {
         inputs: inputs
             .map(|input| node_state::columns(&plan.nodes[input].schema))
             .collect(),
+        logic: node_logic(node, logic),
     }
 }
 
-fn outbox_form(plan: &Plan, sink: &SinkPlan) -> OperatorForm {
-    let columns = match sink.input {
-        SinkInput::Node(node) => node_state::columns(&plan.nodes[node.0].schema),
-        SinkInput::DeadLetters | SinkInput::Late => Vec::new(),
+fn outbox_form(plan: &Plan, sink: &SinkPlan, logic: &[Logic]) -> OperatorForm {
+    let (columns, logic) = match sink.input {
+        SinkInput::Node(at) => {
+            let (node, logic) = (&plan.nodes[at.0], &logic[at.0]);
+            let key = logic.names(&sinks::key(&node.kind));
+            let rows = format!("{} by ({key})", logic.rows());
+            (
+                node_state::columns(&node.schema),
+                Some(form_logic(rows, logic)),
+            )
+        }
+        SinkInput::DeadLetters | SinkInput::Late => (Vec::new(), None),
     };
     let does = match sinks::is_keyed(&sink.config) {
         true => "rows by key",
@@ -113,5 +142,6 @@ fn outbox_form(plan: &Plan, sink: &SinkPlan) -> OperatorForm {
         does: does.to_owned(),
         columns,
         inputs: Vec::new(),
+        logic,
     }
 }

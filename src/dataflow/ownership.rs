@@ -153,6 +153,16 @@ sinks:
         }
     }
 
+    /// State that nobody owns would be loaded by nobody.
+    #[test]
+    fn everything_that_keeps_state_has_an_owner() {
+        let plan = compile("shop.yaml", JOB, &[], &|_| None).unwrap().plan;
+        let keeps = crate::dataflow::stateful_operators(&plan);
+        for processes in [1, 2] {
+            assert!(keeps.keys().eq(owners(&plan, processes).keys()));
+        }
+    }
+
     #[test]
     fn state_without_a_place_in_the_job_is_not_loaded() {
         let plan = compile("shop.yaml", JOB, &[], &|_| None).unwrap().plan;

@@ -23,6 +23,7 @@ use super::Building;
 use super::node_state;
 use super::nodes::{self, Relation, Target};
 use super::ownership::Owner;
+use super::presumed;
 use super::replayed::from_state;
 use crate::runtime::activity::Stages;
 use crate::runtime::append_outbox::AppendOutbox;
@@ -148,6 +149,7 @@ fn input<'scope>(
             } else {
                 relation.live.clone()
             };
+            let rows = presumed::with_losses(building, &sink.name, rows);
             Input {
                 rows,
                 schema: plan.schema.clone(),

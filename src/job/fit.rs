@@ -1,6 +1,6 @@
 //! Whether a job file and the options of a run fit what the job starts from, and what follows from that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tidewright_checkpoints::OperatorId;
 use tidewright_checkpoints::manifest::Manifest;
@@ -144,30 +144,4 @@ pub fn fingerprints(
     operators
         .map(|(name, operator)| (upgrade.id(name), operator.fingerprint))
         .collect()
-}
-
-/// A sink that is new, or whose columns are, is sent its whole table.
-pub fn with_new_outboxes(
-    plan: &Plan,
-    mut resync: BTreeSet<String>,
-    upgrade: &Upgrade,
-) -> BTreeSet<String> {
-    let is_new = |sink: &&SinkPlan| {
-        let name = dataflow::outbox_name(&sink.name);
-        upgrade.new_outboxes.contains(&name)
-    };
-    let new = plan.sinks.iter().filter(is_new);
-    resync.extend(new.map(|sink| sink.name.clone()));
-    resync
-}
-
-/// Only what is in the restored state can be sent again.
-pub fn check_resync(sinks: &BTreeSet<String>, restored: bool) -> Result<(), RunError> {
-    if !sinks.is_empty() && !restored {
-        return Err(RunError::of(
-            "--resync sends again what the restored state holds, but this run starts from nothing: every row goes out anyway"
-                .to_owned(),
-        ));
-    }
-    Ok(())
 }

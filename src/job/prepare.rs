@@ -17,10 +17,10 @@ use tidewright_checkpoints::store::{self, CheckpointStore};
 use tidewright_jobs::{Compiled, Definition};
 
 use super::fit::{
-    check_eager, check_fit, check_resync, fingerprints, refuse_append_sinks, refuse_appended_again,
-    with_new_outboxes,
+    check_eager, check_fit, fingerprints, refuse_append_sinks, refuse_appended_again,
 };
 use super::memory::memory;
+use super::resent::{Resent, check_resync};
 use super::restore;
 use super::start_point::{self, StartPoint};
 use super::take_over::take_over;
@@ -129,9 +129,9 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     }
     let upgrade = Arc::new(upgrade);
     check_resync(&options.resync, restored.is_some())?;
-    let resync = with_new_outboxes(&plan, options.resync, &upgrade);
     let latest = latest.as_ref();
     let behind = is_behind(start.newest, restored.as_ref());
+    let resent = Resent::decide(&plan, options.resync, &upgrade, behind, restored.is_some());
     if behind && !options.allow_duplicates {
         refuse_append_sinks(&plan)?;
     }
@@ -149,6 +149,11 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
     let hold = Hold::of(restored.as_ref(), latest, &reread).map_err(RunError::of)?;
     let hold = Arc::new(hold);
     let topics = topics(restored.as_ref(), &reread)?;
+    let stores = EmbeddedStores::default();
+    let presumed = match place.leads() {
+        true => resent.presumed_gone(&plan, &stores)?,
+        false => BTreeMap::new(),
+    };
     let stats = Arc::new(Stats::new(&plan));
     stats.durable.raise(start.newest.0);
     if let Some(restored) = &restored {
@@ -195,8 +200,10 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         upgrade: upgrade.clone(),
         reread,
         derives_from_reread,
-        resync,
         taps: Taps::new(stats.view_rows.keys().chain(stats.events_in.keys())),
+        resync: resent.resync,
+        replaced: resent.replaced,
+        presumed: Mutex::new(presumed),
         stats,
         pulses: Arc::default(),
         built: AtomicUsize::new(0),
@@ -208,7 +215,7 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         allow_duplicates: options.allow_duplicates,
         fence,
         memory,
-        stores: EmbeddedStores::default(),
+        stores,
         readers: Mutex::default(),
         publish: Mutex::new(publish),
         location: store.location(),

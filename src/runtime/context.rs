@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arrow::array::RecordBatch;
 use tidewright_checkpoints::restore::Restored;
 use tidewright_checkpoints::store::CheckpointStore;
 use tidewright_checkpoints::{Epoch, Generation, Manifest, OperatorId, ShardRange};
@@ -161,6 +162,10 @@ pub struct JobContext {
     pub upgrade: Arc<Upgrade>,
     /// Sinks that are sent their whole table again.
     pub resync: BTreeSet<String>,
+    /// Keyed sinks whose stores lose every key that their relation does not bring again.
+    pub replaced: BTreeSet<String>,
+    /// What their stores hold, as losses, where worker 0 is; taken when its dataflow is built.
+    pub presumed: Mutex<BTreeMap<String, Vec<RecordBatch>>>,
     /// What it tells.
     pub stats: Arc<Stats>,
     /// Where its rows can be watched.
@@ -210,10 +215,11 @@ impl JobContext {
         self.settings.tables_first && self.restored.is_none()
     }
 
-    /// Restored rows go into operators that are made again, or to sinks once more.
+    /// The first epoch is for rows that are there before it: restored ones that operators are made of or sinks are sent once
+    /// more, and those that stores hold.
     #[must_use]
     pub fn begins_from_state(&self) -> bool {
-        !self.resync.is_empty() || self.upgrade.makes_state()
+        !self.resync.is_empty() || !self.replaced.is_empty() || self.upgrade.makes_state()
     }
 
     /// The operator of this name is made again from its inputs.

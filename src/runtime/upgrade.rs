@@ -14,8 +14,8 @@ use arrow::datatypes::SchemaRef;
 use tidewright_checkpoints::OperatorId;
 use tidewright_checkpoints::manifest::Manifest;
 
-pub use self::form::{Columns, OperatorForm};
-use self::kept::{Kept, UPGRADE, Was};
+pub use self::form::{Columns, FormLogic, LogicChange, OperatorForm};
+use self::kept::{Kept, State, UPGRADE, Was};
 use self::names::{id, owner, told};
 
 /// What the user says about state that does not fit.
@@ -38,8 +38,14 @@ pub struct Operator {
     pub form: OperatorForm,
     /// How it may change without losing its state.
     pub kind: StateKind,
-    /// The views and sources that it derives from, its own among them; none for outboxes.
+    /// The views and sources that it derives from, its own among them; none for outboxes of sinks that only append.
     pub derives_from: BTreeSet<String>,
+}
+
+impl Operator {
+    fn is_outbox(&self) -> bool {
+        matches!(self.kind, StateKind::Outbox | StateKind::Log)
+    }
 }
 
 /// How an operator's state can follow a change of its form.
@@ -86,6 +92,8 @@ pub struct Upgrade {
     migrated: BTreeMap<OperatorId, Migration>,
     /// Outboxes that begin empty although their relation may hold rows, by name.
     pub new_outboxes: BTreeSet<String>,
+    /// Outboxes whose store may hold keys that their relation no longer has, by name.
+    pub replaced: BTreeSet<String>,
     /// What the user should know.
     pub notes: Vec<String>,
     kept: Kept,
@@ -122,7 +130,7 @@ impl Upgrade {
         let mut upgrade = Self::default();
         check_names(now, &was, allowed)?;
         upgrade.kept.gone = was.kept.gone.clone();
-        for (name, operator) in now {
+        for (name, operator) in inputs_first(now) {
             upgrade.take(name, operator, &was, restored.is_some(), allowed)?;
             upgrade
                 .kept
@@ -164,14 +172,19 @@ impl Upgrade {
         };
         if !operator.derives_from.is_disjoint(&allowed.reset) {
             self.begin(name, operator, was, restored);
+            if operator.is_outbox() {
+                self.replaced.insert(name.to_owned());
+            }
             return Ok(());
         }
-        if state.fingerprint == operator.fingerprint {
-            self.ids
-                .insert(name.to_owned(), id(name, state.incarnation));
+        let form = was.kept.forms.get(name);
+        let logic = form.map_or(LogicChange::Same, |form| form.logic_change(&operator.form));
+        let same_form = state.fingerprint == operator.fingerprint;
+        if same_form && logic == LogicChange::Same {
+            self.keep(name, state);
             return Ok(());
         }
-        let change = match was.kept.forms.get(name) {
+        let change = match form {
             Some(form) => form.change(&operator.form),
             None => "its keys, aggregates or columns were changed".to_owned(),
         };
@@ -179,6 +192,17 @@ impl Upgrade {
             StateKind::Derived | StateKind::Outbox => {
                 self.begin(name, operator, was, restored);
                 self.notes.push(format!("{}: {change}", told(name)));
+                if operator.kind == StateKind::Outbox && logic == LogicChange::Rows {
+                    self.replaced.insert(name.to_owned());
+                }
+                Ok(())
+            }
+            StateKind::Log if same_form => {
+                self.keep(name, state);
+                self.notes.push(format!(
+                    "{}: {change}. What it has been sent before stays as it is",
+                    told(name)
+                ));
                 Ok(())
             }
             StateKind::Log if allowed.reset.contains(owner(name)) => {
@@ -223,6 +247,12 @@ impl Upgrade {
         }
     }
 
+    /// The operator goes on with its state.
+    fn keep(&mut self, name: &str, state: &State) {
+        self.ids
+            .insert(name.to_owned(), id(name, state.incarnation));
+    }
+
     /// The operator begins anew.
     fn begin(&mut self, name: &str, operator: &Operator, was: &Was, restored: bool) {
         self.ids
@@ -247,8 +277,9 @@ impl Upgrade {
 
     /// What is made of a relation whose operator begins anew holds rows that the relation no longer has: it is made again.
     fn rebuild_behind(&mut self, now: &BTreeMap<String, Operator>, was: &Was) {
-        let changed: BTreeSet<String> = now
-            .keys()
+        let states = now.iter().filter(|(_, operator)| !operator.is_outbox());
+        let changed: BTreeSet<String> = states
+            .map(|(name, _)| name)
             .filter(|name| was.operators.contains_key(*name))
             .filter(|name| self.ids[*name] != id(name, was.operators[*name].incarnation))
             .filter(|name| !self.migrated.contains_key(&self.ids[*name]))
@@ -289,6 +320,13 @@ impl Upgrade {
             extra.insert(UPGRADE.to_owned(), kept);
         }
     }
+}
+
+/// Operators after those that they derive from, so that of several that do not fit the first is told; outboxes last.
+fn inputs_first(now: &BTreeMap<String, Operator>) -> Vec<(&String, &Operator)> {
+    let mut operators: Vec<_> = now.iter().collect();
+    operators.sort_by_key(|(_, operator)| (operator.is_outbox(), operator.derives_from.len()));
+    operators
 }
 
 /// Every name that the user gives must be one that there is.

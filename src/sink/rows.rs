@@ -29,6 +29,14 @@ pub trait StoredRows {
     /// If the store cannot be read.
     fn get(&mut self, keys: &[String]) -> Result<Vec<Option<Row>>, SinkError>;
 
+    /// Whether there is anything to read: a table may not have been created yet.
+    ///
+    /// # Errors
+    /// If the store cannot be asked.
+    fn exists(&mut self) -> Result<bool, SinkError> {
+        Ok(true)
+    }
+
     /// What is read, for people.
     fn place(&self) -> &str;
 }

@@ -2,6 +2,7 @@
 //! loses any.
 
 mod house;
+mod stale;
 
 use self::house::{CUSTOMER_EMAIL, House, RECENT_CLICKS, SEGMENTS, Says, sum};
 

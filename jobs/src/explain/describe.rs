@@ -5,10 +5,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use super::ColumnNote;
 use crate::{
     job::{DatagenKind, SinkConfig, SourceConfig},
-    plan::{
-        Aggregate, AggregateFunction, GroupColumn, JoinKind, Node, NodeId, Op, Plan, RollingOp,
-        WindowOp,
-    },
+    plan::{Aggregate, GroupColumn, JoinKind, Node, NodeId, Op, Plan, RollingOp, WindowOp},
     units::DurationMs,
 };
 
@@ -183,15 +180,7 @@ fn aggregation(groups: String, aggregates: &[Aggregate], schema: &SchemaRef) -> 
 }
 
 fn call(aggregate: &Aggregate, schema: &SchemaRef) -> String {
-    let function = match aggregate.function {
-        AggregateFunction::Count => "count",
-        AggregateFunction::Sum => "sum",
-        AggregateFunction::Avg => "avg",
-        AggregateFunction::Min => "min",
-        AggregateFunction::Max => "max",
-        AggregateFunction::First => "first",
-        AggregateFunction::Last => "last",
-    };
+    let function = aggregate.function.name();
     let argument = aggregate.argument.map_or("*", |c| schema.field(c).name());
     match aggregate.filter {
         Some(filter) => format!(

@@ -17,6 +17,32 @@ pub struct OperatorForm {
     pub columns: Columns,
     /// The columns of its inputs.
     pub inputs: Vec<Columns>,
+    /// What it holds, in terms of sources; absent where nothing stands between it and a source, and in checkpoints of
+    /// releases that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logic: Option<FormLogic>,
+}
+
+/// What an operator holds, in terms of sources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormLogic {
+    /// The version of the text: other versions say nothing about each other.
+    pub version: u32,
+    /// Which rows.
+    pub rows: String,
+    /// A hash of what their columns are.
+    pub columns: u64,
+}
+
+/// How the logic of an operator differs from what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogicChange {
+    /// Not at all, or nobody knows.
+    Same,
+    /// It holds the same rows with other values.
+    Values,
+    /// It holds other rows.
+    Rows,
 }
 
 impl OperatorForm {
@@ -28,6 +54,23 @@ impl OperatorForm {
             type_of(name).is_none_or(|(_, before)| before == kind)
         };
         self.does == now.does && now.columns.iter().all(same)
+    }
+
+    /// How its logic differs.
+    #[must_use]
+    pub fn logic_change(&self, now: &Self) -> LogicChange {
+        match (&self.logic, &now.logic) {
+            (Some(was), Some(now)) if was.version == now.version => {
+                if was.rows != now.rows {
+                    LogicChange::Rows
+                } else if was.columns != now.columns {
+                    LogicChange::Values
+                } else {
+                    LogicChange::Same
+                }
+            }
+            _ => LogicChange::Same,
+        }
     }
 
     /// What is different now.
@@ -45,6 +88,16 @@ impl OperatorForm {
                     changes.push(change);
                 }
             }
+        }
+        match (self.logic_change(now), &self.logic, &now.logic) {
+            (LogicChange::Rows, Some(was), Some(now)) => changes.push(format!(
+                "its rows were `{}` and are `{}` now",
+                was.rows, now.rows
+            )),
+            (LogicChange::Values, ..) if changes.is_empty() => {
+                changes.push("its columns are computed in another way now".to_owned());
+            }
+            _ => {}
         }
         if changes.is_empty() {
             "the order of its columns was changed".to_owned()
@@ -121,6 +174,7 @@ mod tests {
                 .map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned()))
                 .collect(),
             inputs: Vec::new(),
+            logic: None,
         };
         let before = form(&[("id", "Utf8View"), ("n", "Int64")]);
         assert!(before.is_evolved_by(&form(&[("m", "Int64"), ("id", "Utf8View")])));

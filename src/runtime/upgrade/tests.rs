@@ -18,6 +18,7 @@ fn operator(kind: StateKind, version: u64, derives_from: &[&str]) -> Operator {
             does: format!("rolling {version}d"),
             columns: columns.collect(),
             inputs: Vec::new(),
+            logic: None,
         },
         kind,
         derives_from: derives_from.iter().map(|name| (*name).to_owned()).collect(),
@@ -244,6 +245,7 @@ fn a_table_takes_new_columns_and_keeps_its_rows() {
                 .map(|name| ((*name).to_owned(), "Utf8View".to_owned()))
                 .collect(),
             inputs: Vec::new(),
+            logic: None,
         },
         kind: StateKind::Rows,
         derives_from: names(&["profiles"]),
@@ -292,4 +294,105 @@ fn a_table_takes_new_columns_and_keeps_its_rows() {
         error.contains("source profiles") && error.contains("--reset-view"),
         "{error}"
     );
+}
+
+/// The job, with what each operator holds; `rows` of the rolling view and `filter` of the join, and so of its sinks.
+fn holding(rows: &str, filter: &str) -> BTreeMap<String, Operator> {
+    let mut job = job(1, 1, 1, 1);
+    let joined = format!("join of {rows} where {filter}");
+    for (name, rows) in [
+        ("recent/rolling/rolling", rows),
+        ("customer/join/join", &joined),
+        ("sink/hot", &joined),
+        ("sink/log", &joined),
+    ] {
+        let operator = job.get_mut(name).unwrap();
+        operator.form.logic = Some(FormLogic {
+            version: 1,
+            rows: rows.to_owned(),
+            columns: 7,
+        });
+        if name == "sink/hot" {
+            operator.derives_from = names(&["events", "recent", "profiles", "customer"]);
+        }
+    }
+    job
+}
+
+#[test]
+fn other_rows_are_refused_where_state_is_made_of_them_and_made_again_where_tables_are() {
+    let was = first(&holding("events", "a"));
+    let decide =
+        |now: &BTreeMap<String, Operator>, allowed| Upgrade::decide(now, Some(&was), &allowed);
+    let error = decide(&holding("clicks", "a"), Allowed::default()).unwrap_err();
+    for part in [
+        "view recent",
+        "its rows were `events` and are `clicks` now",
+        "--reset-view recent",
+    ] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+    let upgrade = decide(&holding("events", "b"), Allowed::default()).unwrap();
+    assert_eq!(
+        upgrade.id("recent/rolling/rolling").0,
+        "recent/rolling/rolling"
+    );
+    assert_eq!(upgrade.rebuilt, names(&["customer/join/join"]));
+    assert_eq!(upgrade.replaced, names(&["sink/hot"]));
+    assert_eq!(upgrade.new_outboxes, names(&["sink/hot"]));
+    assert_eq!(
+        upgrade.id("sink/log").0,
+        "sink/log",
+        "what it was sent stays"
+    );
+    assert_eq!(upgrade.notes.len(), 3, "{:?}", upgrade.notes);
+}
+
+#[test]
+fn a_store_keeps_no_key_of_a_view_that_is_reset() {
+    let job = holding("events", "a");
+    let upgrade = Upgrade::decide(&job, Some(&first(&job)), &reset(&["recent"])).unwrap();
+    assert_eq!(upgrade.replaced, names(&["sink/hot"]));
+    assert_eq!(
+        upgrade.id("sink/hot").0,
+        "sink/hot@1",
+        "what it has not sent is of the old view"
+    );
+    let nothing = Upgrade::decide(&job, Some(&first(&job)), &reset(&["other"])).unwrap();
+    assert!(nothing.replaced.is_empty());
+}
+
+#[test]
+fn other_values_are_sent_again_and_no_key_is_looked_for() {
+    let was = first(&holding("events", "a"));
+    let mut now = holding("events", "a");
+    for operator in now.values_mut() {
+        if let Some(logic) = &mut operator.form.logic {
+            logic.columns = 8;
+        }
+    }
+    now.get_mut("recent/rolling/rolling").unwrap().form.logic = None;
+    let upgrade = Upgrade::decide(&now, Some(&was), &Allowed::default()).unwrap();
+    assert_eq!(upgrade.new_outboxes, names(&["sink/hot"]));
+    assert!(upgrade.replaced.is_empty());
+    assert!(
+        upgrade.notes[0].contains("computed in another way"),
+        "{:?}",
+        upgrade.notes
+    );
+}
+
+#[test]
+fn logic_that_a_checkpoint_does_not_tell_or_tells_in_another_version_is_not_compared() {
+    let now = holding("events", "a");
+    let mut other = holding("clicks", "b");
+    for operator in other.values_mut() {
+        if let Some(logic) = &mut operator.form.logic {
+            logic.version = 2;
+        }
+    }
+    for was in [job(1, 1, 1, 1), other] {
+        let upgrade = Upgrade::decide(&now, Some(&first(&was)), &Allowed::default()).unwrap();
+        assert!(upgrade.notes.is_empty() && upgrade.replaced.is_empty());
+    }
 }

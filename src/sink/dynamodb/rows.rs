@@ -9,7 +9,10 @@ use aws_sdk_dynamodb::{
 use tidewright_jobs::job::DynamodbSinkConfig;
 use tokio::runtime::Runtime;
 
-use super::{Item, client, failure, item, table::sink_error};
+use super::{
+    Item, client, failure, item,
+    table::{self, sink_error},
+};
 use crate::sink::{
     SinkContext, SinkError,
     rows::{Row, StoredRows, is_live},
@@ -180,6 +183,13 @@ impl StoredRows for DynamodbRows {
             self.batch(keys, &mut found)?;
         }
         Ok(keys.iter().map(|key| found.remove(key)).collect())
+    }
+
+    fn exists(&mut self) -> Result<bool, SinkError> {
+        let described = table::describe(&self.client, &self.table, &self.place);
+        self.runtime
+            .block_on(described)
+            .map(|table| table.is_some())
     }
 
     fn place(&self) -> &str {

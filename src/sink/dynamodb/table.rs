@@ -48,7 +48,7 @@ impl Wanted {
 
 /// Checks that the table is there with the right key; creates it if wanted.
 pub(super) async fn ensure(client: &Client, wanted: &Wanted, place: &str) -> Result<(), SinkError> {
-    match describe(client, wanted, place).await? {
+    match describe(client, &wanted.name, place).await? {
         Some(table) => check_key(&table, wanted, place)?,
         None if wanted.create => create(client, wanted, place).await?,
         None => {
@@ -61,17 +61,13 @@ pub(super) async fn ensure(client: &Client, wanted: &Wanted, place: &str) -> Res
     Ok(())
 }
 
-async fn describe(
+/// The table, if there is one.
+pub(super) async fn describe(
     client: &Client,
-    wanted: &Wanted,
+    name: &str,
     place: &str,
 ) -> Result<Option<TableDescription>, SinkError> {
-    match client
-        .describe_table()
-        .table_name(&wanted.name)
-        .send()
-        .await
-    {
+    match client.describe_table().table_name(name).send().await {
         Ok(answer) => Ok(answer.table),
         Err(error) => match error.as_service_error() {
             Some(DescribeTableError::ResourceNotFoundException(_)) => Ok(None),
@@ -159,7 +155,7 @@ async fn create(client: &Client, wanted: &Wanted, place: &str) -> Result<(), Sin
 async fn wait_until_active(client: &Client, wanted: &Wanted, place: &str) -> Result<(), SinkError> {
     let begun = Instant::now();
     while begun.elapsed() < CREATION_TIME_MAX {
-        let table = describe(client, wanted, place).await?;
+        let table = describe(client, &wanted.name, place).await?;
         if let Some(table) =
             table.filter(|table| table.table_status() == Some(&TableStatus::Active))
         {

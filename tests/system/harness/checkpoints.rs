@@ -30,6 +30,11 @@ impl Checkpoints {
         restore::load_manifest(&*self.store, &self.job, &head.manifest?).ok()
     }
 
+    /// The manifest's name.
+    pub fn latest_name(&self) -> Option<String> {
+        self.store.head().unwrap()?.0.manifest
+    }
+
     /// How many records the last checkpoint has read, of all sources.
     pub fn read(&self) -> i64 {
         self.latest().as_ref().map_or(0, read_by)

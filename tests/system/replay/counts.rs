@@ -156,7 +156,9 @@ impl Counts {
             false => BTreeMap::new(),
         };
         let rows = hashes.into_iter().chain(items);
-        rows.map(|(key, fields)| {
+        // A key that was deleted leaves a mark.
+        let live = rows.filter(|(_, fields)| !fields.contains_key("_deleted"));
+        live.map(|(key, fields)| {
             let count = fields["events"].parse().unwrap();
             (key, (count, fields["_version"].clone()))
         })

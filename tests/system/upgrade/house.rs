@@ -9,7 +9,7 @@ use crate::{
     harness::{
         checkpoints::Checkpoints,
         eventually::eventually,
-        input::{Events, Line, Profiles, record},
+        input::{Events, Line, Profiles, START_MS, record},
         jobfile::{JobFile, events, from_kafka, profiles},
         kafka::{Kafka, Sender},
         process::{Command, Process},
@@ -140,6 +140,22 @@ impl House {
             self.sender.send(&format!("{}-{topic}", self.name), records);
         }
         *self.produced.borrow_mut() += (events + profiles) as i64;
+    }
+
+    /// Sends one profile, or its delete.
+    pub fn profile(&self, user: &str, segment: Option<&str>) {
+        let value = segment.map(|segment| {
+            json!({ "user_id": user, "email": "x@mail.example", "segment": segment, "updated_at": 1 })
+                .to_string()
+        });
+        let line = Line {
+            key: user.to_owned(),
+            value,
+            time_ms: START_MS,
+        };
+        let topic = format!("{}-profiles", self.name);
+        self.sender.send(&topic, [record(&line, PARTITIONS)]);
+        *self.produced.borrow_mut() += 1;
     }
 
     fn store_url(&self) -> String {
