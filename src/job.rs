@@ -52,6 +52,9 @@ pub enum Restore {
     Manifest(String),
     /// The savepoint at a URL, of this store or any other.
     Savepoint(String),
+    /// The latest checkpoint of the job of this name, which this one is a shadow of; once it has checkpoints of its own, the
+    /// last of those.
+    LatestOf(String),
     /// Nothing: sources begin where their configuration says.
     Nothing,
 }
@@ -86,6 +89,8 @@ pub struct RunOptions {
     pub checkpoint_store: Option<String>,
     /// What to start from.
     pub restore: Restore,
+    /// It is a shadow, with stores of its own.
+    pub shadow: bool,
     /// Where Kafka sources begin, instead of what the job file says.
     pub start: Option<StartOverride>,
     /// What the user says about state that does not fit the job file.

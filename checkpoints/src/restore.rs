@@ -193,10 +193,23 @@ pub fn load(
     job: &str,
     which: &Which,
 ) -> Result<Option<Restored>, RestoreError> {
+    load_with(store, job, which, &mut Loader::of_all())
+}
+
+/// As [`load`], of the files what this loader reads.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(
+    store: &dyn CheckpointStore,
+    job: &str,
+    which: &Which,
+    loader: &mut Loader,
+) -> Result<Option<Restored>, RestoreError> {
     let Some(name) = choose(store, which)? else {
         return Ok(None);
     };
-    Loader::of_all().load(store, job, &name).map(Some)
+    loader.load(store, job, &name).map(Some)
 }
 
 /// Loads and verifies the checkpoint of a manifest, of whatever job.

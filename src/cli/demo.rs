@@ -50,6 +50,7 @@ pub fn demo(arguments: &DemoArguments) -> ExitCode {
         cluster: None,
         checkpoint_store: None,
         restore: Restore::Latest,
+        shadow: false,
         start: None,
         allowed: Allowed::default(),
         resync: std::collections::BTreeSet::new(),

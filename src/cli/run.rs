@@ -29,14 +29,11 @@ pub struct RunArguments {
     /// Where checkpoints go: file:///path or s3://bucket/prefix. The job file's store if absent.
     #[arg(long, value_name = "URL")]
     checkpoint_store: Option<String>,
-    /// What to start from: the latest checkpoint, a savepoint (a path or URL), a named manifest of the store
-    /// (manifests/..), or nothing.
-    #[arg(
-        long,
-        value_name = "latest|SAVEPOINT|MANIFEST|none",
-        default_value = "latest"
-    )]
-    restore: Restore,
+    /// What to start from: the latest checkpoint (as without this flag), a savepoint (a path or URL), a named manifest of the store
+    /// (manifests/..), or nothing. A shadow that has no checkpoint yet begins with `latest` from that of the live job, and without
+    /// this flag from nothing.
+    #[arg(long, value_name = "latest|SAVEPOINT|MANIFEST|none")]
+    restore: Option<Restore>,
     #[command(flatten)]
     start: StartArguments,
     /// Runs it as a shadow: with checkpoints, consumer groups and a namespace in every sink of its own. See `validate --shadow`.
@@ -118,6 +115,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     {
         return failed(error, 1);
     }
+    let restore = arguments.restored(&compiled.plan.name);
     let compiled = match &arguments.shadow {
         None => compiled,
         Some(name) => match compiled.shadow(name) {
@@ -144,7 +142,8 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         workers: usize::from(arguments.workers),
         cluster,
         checkpoint_store: arguments.checkpoint_store.clone(),
-        restore: arguments.restore.clone(),
+        restore,
+        shadow: arguments.shadow.is_some(),
         start: start_override,
         allowed: arguments.upgrade.allowed(),
         resync: arguments.resync.iter().cloned().collect(),
@@ -169,11 +168,20 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
 }
 
 impl RunArguments {
+    /// What the job of this name, or the shadow of it, starts from.
+    fn restored(&self, job: &str) -> Restore {
+        match (&self.restore, &self.shadow) {
+            (Some(Restore::Latest), Some(_)) => Restore::LatestOf(job.to_owned()),
+            (restore, _) => restore.clone().unwrap_or(Restore::Latest),
+        }
+    }
+
     /// What must be the same in all processes of the job.
     fn agreed(&self, job: &str, text: &str) -> BTreeMap<String, String> {
-        let restore = match &self.restore {
-            Restore::Latest => "latest",
-            Restore::Nothing => "none",
+        let restore = match self.restored("the live job") {
+            Restore::Latest => "latest".to_owned(),
+            Restore::LatestOf(job) => format!("latest of {job}"),
+            Restore::Nothing => "none".to_owned(),
             Restore::Manifest(name) | Restore::Savepoint(name) => name,
         };
         [
@@ -185,7 +193,7 @@ impl RunArguments {
             ),
             ("--processes", self.cluster.count().to_string()),
             ("--workers", self.workers.to_string()),
-            ("--restore", restore.to_owned()),
+            ("--restore", restore),
             ("where sources start", format!("{:?}", self.start)),
             ("what may become of state", format!("{:?}", self.upgrade)),
             ("--resync", self.resync.join(", ")),

@@ -27,6 +27,7 @@ impl UpgradeArguments {
             reset: self.reset_view.iter().cloned().collect(),
             dropped: self.drop_view.iter().cloned().collect(),
             non_restored_state: self.allow_non_restored_state,
+            outboxes_anew: false,
         }
     }
 }

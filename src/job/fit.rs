@@ -33,7 +33,7 @@ pub fn check_fit(
             .and_then(|(head, _)| head.manifest)
     };
     let name = match &options.restore {
-        Restore::Nothing | Restore::Savepoint(_) => None,
+        Restore::Nothing | Restore::Savepoint(_) | Restore::LatestOf(_) => None,
         Restore::Manifest(name) => Some(name.clone()),
         Restore::Latest => head(),
     };

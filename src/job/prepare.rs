@@ -48,7 +48,7 @@ use crate::source::identity::Topics;
 /// # Errors
 /// If the other processes are missing or run something else, the checkpoint store cannot be used, holds a damaged
 /// checkpoint or one of other operators, or the options would repeat rows.
-pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, RunError> {
+pub fn prepare(compiled: Compiled, mut options: RunOptions) -> Result<PreparedJob, RunError> {
     failure::end_process_on_panic();
     let settings = Settings::of(&compiled.job);
     let url = options
@@ -79,9 +79,23 @@ pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, R
         process: options.cluster.as_ref().map_or(0, |cluster| cluster.index),
         threads: options.workers,
     };
+    options.restore = restore::resolve(options.restore, &*store, place.processes)?;
     let mut loader = restore::loader(&plan, place, memory.as_deref());
-    let savepoint =
-        restore::load_savepoint(&options.restore, place, &mut loader, memory.as_deref())?;
+    let savepoint = restore::load_savepoint(
+        &options.restore,
+        &url,
+        place,
+        &mut loader,
+        memory.as_deref(),
+    );
+    let mut savepoint = savepoint?;
+    if let Some(savepoint) = &mut savepoint
+        && options.shadow
+        && savepoint.manifest.job != plan.name
+    {
+        restore::forget_stores(&mut savepoint.manifest);
+        options.allowed.outboxes_anew = true;
+    }
     let savepoint_manifest = savepoint.as_ref().map(|savepoint| &savepoint.manifest);
     check_fit(&*store, &plan, &operators, &options, savepoint_manifest)?;
     if options.take_over.is_some() {

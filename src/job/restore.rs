@@ -1,8 +1,8 @@
 //! What a run starts from: a checkpoint of the job, or a savepoint of any.
 
 use tidewright_checkpoints::Generation;
-use tidewright_checkpoints::manifest::CheckpointKind;
-use tidewright_checkpoints::restore::{Loader, Restored};
+use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
+use tidewright_checkpoints::restore::{self as checkpoint, Loader, Restored, Which};
 use tidewright_checkpoints::savepoint;
 use tidewright_checkpoints::store::{self, CheckpointStore};
 use tidewright_jobs::plan::Plan;
@@ -11,6 +11,7 @@ use tidewright_operators::StateMemory;
 use super::{Restore, RunError};
 use crate::dataflow;
 use crate::runtime::context::Place;
+use crate::runtime::replay;
 
 /// Reads the state that this process needs. Where state has a limit, its files don't stay in memory.
 pub fn loader(plan: &Plan, place: Place, memory: Option<&StateMemory>) -> Loader {
@@ -19,23 +20,76 @@ pub fn loader(plan: &Plan, place: Place, memory: Option<&StateMemory>) -> Loader
     Loader::new(owned, memory.map(StateMemory::directory))
 }
 
+/// What is to be restored, now that the job's own store can be looked into: a shadow that has checkpoints goes on from those.
+///
+/// # Errors
+/// If the store cannot be read, or the processes of a job would each take another checkpoint.
+pub fn resolve(
+    restore: Restore,
+    own: &dyn CheckpointStore,
+    processes: usize,
+) -> Result<Restore, RunError> {
+    let Restore::LatestOf(job) = restore else {
+        return Ok(restore);
+    };
+    let head = own.head().map_err(RunError::of)?;
+    if head.is_some_and(|(head, _)| head.manifest.is_some()) {
+        return Ok(Restore::Latest);
+    }
+    if processes > 1 {
+        return Err(RunError::of(format!(
+            "each process would start from another checkpoint of {job}, which goes on meanwhile: take a savepoint of it \
+             (tidewright savepoint --to URL), and start the shadow from that (--restore URL)"
+        )));
+    }
+    Ok(Restore::LatestOf(job))
+}
+
+/// How often the latest checkpoint of a running job is looked for: it goes away while it is read, where few are kept.
+const ATTEMPTS_MAX: u32 = 10;
+
+/// The latest checkpoint of another job below the same URL.
+fn latest_of(job: &str, url: &str, memory: Option<&StateMemory>) -> Result<Restored, RunError> {
+    let store = store::open(&store::job_url(url, job)).map_err(RunError::of)?;
+    let mut loader = of_all(memory);
+    let mut attempt = 1;
+    loop {
+        match checkpoint::load_with(&*store, job, &Which::Latest, &mut loader) {
+            Ok(Some(restored)) => return Ok(restored),
+            Ok(None) => {
+                return Err(RunError::of(format!(
+                    "the job {job} has no checkpoint in {} that a shadow could start from: leave --restore out",
+                    store.location()
+                )));
+            }
+            Err(_) if attempt < ATTEMPTS_MAX => attempt += 1,
+            Err(error) => return Err(RunError::of(error)),
+        }
+    }
+}
+
 /// The savepoint to start from, verified. It is read before the job is claimed: a damaged one disturbs nobody. Process 0
-/// reads all of it, because it takes the files over. Where state has a limit, its files don't stay in memory.
+/// reads all of it, because it takes the files over. Where state has a limit, its files don't stay in memory. `url` is where the
+/// checkpoints of all jobs are.
 pub fn load_savepoint(
     restore: &Restore,
+    url: &str,
     place: Place,
     loader: &mut Loader,
     memory: Option<&StateMemory>,
 ) -> Result<Option<Restored>, RunError> {
-    let Restore::Savepoint(url) = restore else {
-        return Ok(None);
-    };
-    let store = store::open_existing(url).map_err(RunError::of)?;
-    let loaded = match place.leads() {
-        true => savepoint::load_with(&*store, &mut of_all(memory)),
-        false => savepoint::load_with(&*store, loader),
-    };
-    loaded.map(Some).map_err(RunError::of)
+    match restore {
+        Restore::Savepoint(location) => {
+            let store = store::open_existing(location).map_err(RunError::of)?;
+            let loaded = match place.leads() {
+                true => savepoint::load_with(&*store, &mut of_all(memory)),
+                false => savepoint::load_with(&*store, loader),
+            };
+            loaded.map(Some).map_err(RunError::of)
+        }
+        Restore::LatestOf(job) => latest_of(job, url, memory).map(Some),
+        Restore::Latest | Restore::Manifest(_) | Restore::Nothing => Ok(None),
+    }
 }
 
 /// Reads everything, whichever workers are here.
@@ -56,6 +110,12 @@ pub fn adopt(
             store.location()
         ))
     })
+}
+
+/// Nothing of what a checkpoint has sent is in the stores of a shadow.
+pub fn forget_stores(manifest: &mut Manifest) {
+    manifest.delivered.clear();
+    replay::forget(manifest);
 }
 
 /// What a run goes on from, for people.

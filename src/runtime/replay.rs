@@ -21,6 +21,11 @@ use super::mutant::Mutant;
 /// The key of awaited positions in [`Manifest::extra`].
 const AWAITED: &str = "awaited";
 
+/// What a checkpoint of a replay still waited for is of no interest where other stores are written.
+pub fn forget(manifest: &mut Manifest) {
+    manifest.extra.remove(AWAITED);
+}
+
 /// How far each split must have been read: by source and split name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Positions(BTreeMap<String, BTreeMap<String, Position>>);

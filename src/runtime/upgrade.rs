@@ -27,6 +27,8 @@ pub struct Allowed {
     pub dropped: BTreeSet<String>,
     /// Any state may go that the job file no longer has.
     pub non_restored_state: bool,
+    /// Nothing of what the checkpoint has sent is in the stores of this run: it begins with their whole tables.
+    pub outboxes_anew: bool,
 }
 
 /// A stateful operator of the job as it is now.
@@ -174,6 +176,17 @@ impl Upgrade {
             self.begin(name, operator, was, restored);
             if operator.is_outbox() {
                 self.replaced.insert(name.to_owned());
+            }
+            return Ok(());
+        }
+        if operator.is_outbox() && allowed.outboxes_anew {
+            self.begin(name, operator, was, restored);
+            self.replaced.insert(name.to_owned());
+            if operator.kind == StateKind::Log && !operator.derives_from.is_empty() {
+                self.notes.push(format!(
+                    "{} begins with rows that are made from now on: those before are not in state",
+                    told(name)
+                ));
             }
             return Ok(());
         }

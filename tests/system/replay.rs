@@ -6,3 +6,4 @@ mod held;
 mod positions;
 mod resync;
 mod shadow;
+mod state;

@@ -1,7 +1,7 @@
 //! A job whose file changes goes on with the state that fits, says what does not, and does nothing of its own accord that
 //! loses any.
 
-mod house;
+pub mod house;
 mod stale;
 
 use self::house::{CUSTOMER_EMAIL, House, RECENT_CLICKS, SEGMENTS, Says, sum};

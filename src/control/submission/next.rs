@@ -226,6 +226,7 @@ impl Once {
             reset: self.reset_views.clone(),
             dropped: self.drop_views.clone(),
             non_restored_state: self.allow_non_restored_state,
+            outboxes_anew: false,
         }
     }
 }

@@ -202,8 +202,28 @@ impl House {
     }
 
     fn run_as(&self, job: &str, says: &Says, flags: &[&str]) -> Process {
-        let mut process = self.command(job, says, flags).start();
-        let checkpoints = Checkpoints::of(&self.store_url(), job);
+        let command = self.command(job, says, flags);
+        self.run_to_the_end(command, &Checkpoints::of(&self.store_url(), job))
+    }
+
+    /// Runs a shadow of the job until it has everything that has been produced.
+    pub fn run_shadow(&self, says: &Says, shadow: &str, flags: &[&str]) -> Process {
+        let flags = [&["--shadow", shadow, "--summary", "json"], flags].concat();
+        let command = self.command(&self.name, says, &flags);
+        let job = format!("{}.shadow.{shadow}", self.name);
+        self.run_to_the_end(command, &Checkpoints::of(&self.store_url(), &job))
+    }
+
+    fn run_to_the_end(&self, command: Command, checkpoints: &Checkpoints) -> Process {
+        let mut process = command.start();
+        self.await_everything(&mut process, checkpoints);
+        process.terminate();
+        process.wait_for_success(LIMIT);
+        process
+    }
+
+    /// Waits for a new checkpoint of everything that has been produced.
+    fn await_everything(&self, process: &mut Process, checkpoints: &Checkpoints) {
         let before = checkpoints.latest().map(|manifest| manifest.epoch);
         eventually(LIMIT, "a new checkpoint of everything", || {
             assert!(
@@ -215,19 +235,39 @@ impl House {
             let all = checkpoints.read() >= *self.produced.borrow();
             (all && Some(latest.epoch) > before).then_some(())
         });
-        process.terminate();
+    }
+
+    /// Runs the job until it has everything, and stops it with a savepoint; where that is.
+    pub fn savepoint(&self, says: &Says) -> String {
+        let mut process = self.command(&self.name, says, &[]).start();
+        self.await_everything(&mut process, &self.checkpoints());
+        let place = format!("file://{}/savepoint", self.folder.path().display());
+        Command::tidewright(self.folder.path())
+            .args(["stop", &format!("--savepoint={place}")])
+            .run(LIMIT);
         process.wait_for_success(LIMIT);
-        process
+        place
     }
 
     /// A job file must be refused, before the job is taken from anybody; what is said.
     pub fn refused(&self, says: &Says, flags: &[&str]) -> String {
         let claim = self.checkpoints().claim();
-        let mut process = self.command(&self.name, says, flags).start();
+        let log = self.refuses(self.command(&self.name, says, flags));
+        assert_eq!(self.checkpoints().claim(), claim, "the job was claimed");
+        log
+    }
+
+    /// A shadow must be refused; what is said.
+    pub fn refused_as_shadow(&self, says: &Says, shadow: &str, flags: &[&str]) -> String {
+        let flags = [&["--shadow", shadow], flags].concat();
+        self.refuses(self.command(&self.name, says, &flags))
+    }
+
+    fn refuses(&self, command: Command) -> String {
+        let mut process = command.start();
         let status = process.wait(LIMIT);
         let log = process.stderr();
-        assert_eq!(status.code(), Some(1), "{flags:?}: {log}");
-        assert_eq!(self.checkpoints().claim(), claim, "the job was claimed");
+        assert_eq!(status.code(), Some(1), "{log}");
         log
     }
 
@@ -240,8 +280,17 @@ impl House {
         self.rows_of(&self.name, sink)
     }
 
-    fn rows_of(&self, job: &str, sink: &str) -> BTreeMap<String, BTreeMap<String, String>> {
-        let prefix = format!("{job}:{sink}:");
+    /// The rows of a shadow's sink.
+    pub fn shadow_rows(
+        &self,
+        shadow: &str,
+        sink: &str,
+    ) -> BTreeMap<String, BTreeMap<String, String>> {
+        self.rows_of(&format!("shadow:{shadow}:{}", self.name), sink)
+    }
+
+    fn rows_of(&self, place: &str, sink: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+        let prefix = format!("{place}:{sink}:");
         let hashes: Hashes = self.redis.hashes(&prefix);
         let live = hashes
             .into_iter()
