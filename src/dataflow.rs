@@ -45,7 +45,7 @@ use timely::worker::Worker;
 
 pub use self::operators::{derives_from, stateful_operators};
 pub use self::ownership::owned;
-pub use self::presumed::{every_row as presumed_gone, made_whole};
+pub use self::presumed::{brought_over, every_row as presumed_gone, made_whole};
 pub use self::resync::check as check_resync;
 pub use self::sinks::{is_keyed, state_name as outbox_name};
 pub use self::stored::stored_rows;
@@ -120,6 +120,7 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
             local.clone(),
             aligned,
             context.replay(),
+            context.ending(),
             context.place,
             known(context, scope.index()),
         );

@@ -5,6 +5,7 @@ mod error;
 mod fit;
 mod memory;
 mod prepare;
+mod rebuild;
 mod report;
 mod resent;
 mod restore;
@@ -31,7 +32,7 @@ use tidewright_checkpoints::paths;
 pub use self::fit::{check_replay, check_upgrade};
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 use self::vitals::{Vitals, Watching};
-pub use self::{error::RunError, prepare::prepare};
+pub use self::{error::RunError, prepare::prepare, rebuild::Differences};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::control::endpoint::{self, MetricsAddress};
 use crate::control::socket;
@@ -40,6 +41,7 @@ use crate::runtime::context::{JobContext, Place};
 use crate::runtime::savepoints::Outcome;
 use crate::runtime::stats::Stats;
 use crate::runtime::summary::{Part, Summary};
+use crate::runtime::until::Until;
 pub use crate::runtime::upgrade::Allowed;
 use crate::runtime::watch;
 
@@ -99,6 +101,8 @@ pub struct RunOptions {
     pub resync: BTreeSet<String>,
     /// Sources end where they end at the start.
     pub bounded: bool,
+    /// Sources stand still at these positions, and the run ends when all of them have got there and everything is delivered.
+    pub until: Option<Until>,
     /// Append sinks may receive rows again.
     pub allow_duplicates: bool,
     /// The socket of the process that runs the job: it is stopped when this one is ready.
@@ -123,6 +127,8 @@ pub struct PreparedJob {
     /// What it goes on from, for people.
     origin: Option<String>,
     location: String,
+    /// How the sinks of views that have been rebuilt differ from what they held.
+    differences: Differences,
 }
 
 /// How a run has ended.
@@ -177,6 +183,12 @@ impl PreparedJob {
             "job {}: {workers}, checkpoints in {}, generation {}, {from}{ended}{held}",
             self.context.plan.name, self.location, self.context.generation
         )
+    }
+
+    /// How the sinks of views that have been rebuilt differ from what they held.
+    #[must_use]
+    pub fn differences(&self) -> &Differences {
+        &self.differences
     }
 
     /// Where this process stands among those of the job.

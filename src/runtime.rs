@@ -27,5 +27,6 @@ pub mod stats;
 pub mod summary;
 pub mod tap;
 pub mod tolerance;
+pub mod until;
 pub mod upgrade;
 pub mod watch;

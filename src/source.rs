@@ -66,6 +66,17 @@ pub struct SplitStart {
     pub idle: bool,
 }
 
+/// Where reading a split ends although its input goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Halt {
+    /// The first offset that is not read.
+    pub offset: i64,
+    /// The split counts as ended then; otherwise it only stands still.
+    pub finished: bool,
+    /// Standing still there, it does not hold the watermark.
+    pub idle: bool,
+}
+
 /// What one poll brings.
 #[derive(Debug)]
 pub struct SourceBatch {

@@ -57,6 +57,7 @@
 pub mod claim;
 pub mod codec;
 pub mod compaction;
+pub mod graft;
 pub mod head;
 pub mod ids;
 pub mod lease;

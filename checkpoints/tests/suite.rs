@@ -12,6 +12,8 @@ mod claiming;
 mod cost;
 #[path = "suite/crashes.rs"]
 mod crashes;
+#[path = "suite/grafting.rs"]
+mod grafting;
 #[path = "suite/job.rs"]
 mod job;
 #[path = "suite/restoring.rs"]

@@ -10,6 +10,7 @@
 
 pub mod locality;
 pub mod logic;
+mod narrow;
 
 use std::sync::Arc;
 

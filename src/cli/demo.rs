@@ -55,6 +55,7 @@ pub fn demo(arguments: &DemoArguments) -> ExitCode {
         allowed: Allowed::default(),
         resync: std::collections::BTreeSet::new(),
         bounded: false,
+        until: None,
         allow_duplicates: false,
         take_over: None,
         socket: Some(PathBuf::from(DEFAULT_SOCKET)),

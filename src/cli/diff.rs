@@ -59,7 +59,7 @@ pub fn diff(arguments: &DiffArguments) -> ExitCode {
     match differences(arguments) {
         Ok(differences) => {
             match arguments.output {
-                Output::Text => print!("{}", text(arguments, &differences)),
+                Output::Text => print!("{}", text(&arguments.a, &arguments.b, &differences)),
                 Output::Json => println!("{:#}", json(&differences)),
             }
             if differences.values().all(Difference::is_empty) {
@@ -156,15 +156,17 @@ fn sink<'p>(plan: &'p Plan, name: &str) -> Result<&'p SinkPlan, String> {
     })
 }
 
-fn json(differences: &BTreeMap<String, Difference>) -> serde_json::Value {
+/// The result for programs.
+pub fn json(differences: &BTreeMap<String, Difference>) -> serde_json::Value {
     json!({
         "equal": differences.values().all(Difference::is_empty),
         "sinks": differences,
     })
 }
 
-fn text(arguments: &DiffArguments, differences: &BTreeMap<String, Difference>) -> String {
-    let mut lines = vec![format!("a = {}, b = {}", arguments.a, arguments.b)];
+/// The result for people.
+pub fn text(a: &str, b: &str, differences: &BTreeMap<String, Difference>) -> String {
+    let mut lines = vec![format!("a = {a}, b = {b}")];
     for (sink, difference) in differences {
         lines.push(format!(
             "sink {sink}: {} equal, {} different, {} only in a, {} only in b",

@@ -15,8 +15,9 @@ use super::upgrade_arguments::UpgradeArguments;
 use super::validate::parse_override;
 use super::{EXIT_USAGE, failed};
 use crate::control::socket::DEFAULT_SOCKET;
-use crate::job::{self, Restore, RunOptions};
+use crate::job::{self, Differences, Restore, RunOptions};
 use crate::runtime::failure;
+use crate::runtime::summary::Summary;
 
 /// Arguments of `tidewright run`.
 #[derive(Debug, Args)]
@@ -148,6 +149,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         allowed: arguments.upgrade.allowed(),
         resync: arguments.resync.iter().cloned().collect(),
         bounded: arguments.bounded,
+        until: None,
         allow_duplicates: arguments.allow_duplicates,
         take_over: arguments.take_over.clone(),
         metrics,
@@ -215,12 +217,19 @@ pub fn start(
     summary: bool,
     supervised: &SupervisedArguments,
 ) -> ExitCode {
+    // A supervised run shows no progress, but its log says how it began and ended.
+    let told = !quiet || supervised.is_supervised();
+    if told && !options.allowed.rebuilt.is_empty() {
+        let views: Vec<_> = options.allowed.rebuilt.iter().map(String::as_str).collect();
+        eprintln!(
+            "making {} again in a shadow; the job goes on meanwhile",
+            views.join(", ")
+        );
+    }
     let prepared = match job::prepare(compiled, options) {
         Ok(prepared) => prepared,
         Err(error) => failure::end(&error.to_string(), error.code()),
     };
-    // A supervised run shows no progress, but its log says how it began and ended.
-    let told = !quiet || supervised.is_supervised();
     if told {
         eprintln!("{}", prepared.opening());
     }
@@ -228,6 +237,13 @@ pub fn start(
         Ok(Some(address)) if told => eprintln!("metrics at http://{address}/metrics"),
         Ok(_) => {}
         Err(error) => failure::end(&error.to_string(), error.code()),
+    }
+    let differences = prepared.differences().clone();
+    if told && !differences.is_empty() {
+        eprint!(
+            "{}",
+            super::diff::text("what the sinks held", "what was made again", &differences)
+        );
     }
     let place = prepared.place();
     let progress = (!quiet).then(|| Progress::start(prepared.stats(), place, hint));
@@ -239,7 +255,7 @@ pub fn start(
                 eprintln!("{}", done.closing());
             }
             if summary {
-                match serde_json::to_string(&done.summary) {
+                match told_by(&done.summary, &differences) {
                     Ok(json) => println!("{json}"),
                     Err(error) => return failed(error, 1),
                 }
@@ -252,4 +268,13 @@ pub fn start(
         }
         Err(error) => failure::end(&error.to_string(), error.code()),
     }
+}
+
+/// The summary as one JSON object, with what has been rebuilt if anything has.
+fn told_by(summary: &Summary, differences: &Differences) -> serde_json::Result<String> {
+    let mut told = serde_json::to_value(summary)?;
+    if !differences.is_empty() {
+        told["rebuilt"] = super::diff::json(differences);
+    }
+    serde_json::to_string(&told)
 }

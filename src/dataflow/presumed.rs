@@ -72,36 +72,74 @@ pub fn every_row(
     {
         return Ok(Vec::new());
     }
-    let node = &plan.nodes[node];
-    let losses = Losses {
-        schema: node.schema.clone(),
-        key: sinks::key(&node.kind),
-    };
-    let mut stored = stored_rows(plan, sink, stores)?;
-    let mut batches = Vec::new();
-    if !stored.exists()? {
-        return Ok(batches);
-    }
-    while let Some(page) = stored.page()? {
-        let rows: Vec<Row> = page.into_iter().map(|(_, row)| row).collect();
-        let batch = losses.of(rows, &*stored)?;
-        if batch.num_rows() > 0 {
-            batches.push(batch);
-        }
-    }
-    Ok(batches)
+    ReadBack::of(plan, NodeId(node), Reading::Losses).all(plan, sink, stores)
 }
 
-/// From a store's text back to the columns that a key is made of.
-struct Losses {
+/// Every row of a sink of another plan, such as a shadow's, as gains of this relation. It has to have the same columns.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn brought_over(
+    plan: &Plan,
+    sink: &SinkPlan,
+    stores: &EmbeddedStores,
+) -> Result<Vec<RecordBatch>, SinkError> {
+    match sink.input {
+        SinkInput::Node(node) => ReadBack::of(plan, node, Reading::Gains).all(plan, sink, stores),
+        SinkInput::DeadLetters | SinkInput::Late => Ok(Vec::new()),
+    }
+}
+
+/// What becomes of the rows of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// They go, for all that is known: only their key counts.
+    Losses,
+    /// They come, with all their columns.
+    Gains,
+}
+
+/// From a store's text back to columns.
+struct ReadBack {
     schema: SchemaRef,
     key: Vec<usize>,
+    reading: Reading,
 }
 
-impl Losses {
-    /// The rows as losses. Rows of another key, which a change of the job file has left behind, cannot be named any more and
+impl ReadBack {
+    fn of(plan: &Plan, NodeId(node): NodeId, reading: Reading) -> Self {
+        let node = &plan.nodes[node];
+        Self {
+            schema: node.schema.clone(),
+            key: sinks::key(&node.kind),
+            reading,
+        }
+    }
+
+    fn all(
+        &self,
+        plan: &Plan,
+        sink: &SinkPlan,
+        stores: &EmbeddedStores,
+    ) -> Result<Vec<RecordBatch>, SinkError> {
+        let mut stored = stored_rows(plan, sink, stores)?;
+        let mut batches = Vec::new();
+        if !stored.exists()? {
+            return Ok(batches);
+        }
+        while let Some(page) = stored.page()? {
+            let rows: Vec<Row> = page.into_iter().map(|(_, row)| row).collect();
+            let batch = self.rows(rows, &*stored)?;
+            if batch.num_rows() > 0 {
+                batches.push(batch);
+            }
+        }
+        Ok(batches)
+    }
+
+    /// The rows as changes. Rows of another key, which a change of the job file has left behind, cannot be named any more and
     /// stay.
-    fn of(&self, mut rows: Vec<Row>, stored: &dyn StoredRows) -> Result<RecordBatch, SinkError> {
+    fn rows(&self, mut rows: Vec<Row>, stored: &dyn StoredRows) -> Result<RecordBatch, SinkError> {
         let name = |column: &usize| self.schema.field(*column).name();
         let count = rows.len();
         rows.retain(|row| self.key.iter().all(|column| row.contains_key(name(column))));
@@ -111,7 +149,7 @@ impl Losses {
         }
         self.batch(&rows).map_err(|error| {
             SinkError::Fatal(format!(
-                "{}: a row's key cannot be read back: {error}",
+                "{}: a row cannot be read back: {error}",
                 stored.place()
             ))
         })
@@ -121,7 +159,7 @@ impl Losses {
         let fields = self.schema.fields().iter();
         let columns = fields.clone().enumerate().map(|(at, field)| {
             let kind = field.data_type();
-            if self.key.contains(&at) {
+            if self.key.contains(&at) || self.reading == Reading::Gains {
                 let texts = rows.iter().map(|row| row.get(field.name()));
                 parsed(&texts.collect::<StringArray>(), kind)
             } else if field.is_nullable() {
@@ -133,7 +171,11 @@ impl Losses {
             }
         });
         let mut columns = columns.collect::<Result<Vec<ArrayRef>, _>>()?;
-        columns.push(Arc::new(Int8Array::from(vec![-1; rows.len()])));
+        let diff = match self.reading {
+            Reading::Losses => -1,
+            Reading::Gains => 1,
+        };
+        columns.push(Arc::new(Int8Array::from(vec![diff; rows.len()])));
         let mut fields: Vec<_> = fields.cloned().collect();
         fields.push(Field::new(DIFF, DataType::Int8, false).into());
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)

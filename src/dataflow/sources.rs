@@ -65,6 +65,7 @@ pub fn open(
                 restored: context.split_starts(&plan.name),
                 moved: context.moved_sources.contains(&plan.name),
                 topics: context.topics.clone(),
+                until: context.until.as_ref().map(|until| until.halts(&plan.name)),
                 now_ms: context.started_ms,
                 ends: ends.clone(),
             },

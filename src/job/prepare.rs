@@ -10,22 +10,22 @@ use std::{
 };
 
 use tidewright_checkpoints::Epoch;
-use tidewright_checkpoints::claim::Claimed;
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore::Restored;
-use tidewright_checkpoints::store::{self, CheckpointStore};
+use tidewright_checkpoints::store;
 use tidewright_jobs::{Compiled, Definition};
 
 use super::fit::{
     check_eager, check_fit, fingerprints, refuse_append_sinks, refuse_appended_again,
 };
 use super::memory::memory;
+use super::rebuild::{self, Rebuilt};
 use super::resent::{Resent, check_resync};
 use super::restore;
-use super::start_point::{self, StartPoint};
+use super::start_point::agree;
 use super::take_over::take_over;
 use super::vitals::Vitals;
-use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
+use super::{PreparedJob, RunError, RunOptions, stop_on_signals};
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::dataflow;
 use crate::place;
@@ -48,7 +48,19 @@ use crate::source::identity::Topics;
 /// # Errors
 /// If the other processes are missing or run something else, the checkpoint store cannot be used, holds a damaged
 /// checkpoint or one of other operators, or the options would repeat rows.
-pub fn prepare(compiled: Compiled, mut options: RunOptions) -> Result<PreparedJob, RunError> {
+pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, RunError> {
+    match options.allowed.rebuilt.is_empty() {
+        true => prepare_one(compiled, options, None),
+        false => rebuild::prepare(compiled, options),
+    }
+}
+
+/// The same, of a job whose views to rebuild have been.
+pub(super) fn prepare_one(
+    compiled: Compiled,
+    mut options: RunOptions,
+    mut rebuilt: Option<Rebuilt>,
+) -> Result<PreparedJob, RunError> {
     failure::end_process_on_panic();
     let settings = Settings::of(&compiled.job);
     let url = options
@@ -80,7 +92,10 @@ pub fn prepare(compiled: Compiled, mut options: RunOptions) -> Result<PreparedJo
         threads: options.workers,
     };
     options.restore = restore::resolve(options.restore, &*store, place.processes)?;
-    let mut loader = restore::loader(&plan, place, memory.as_deref());
+    let mut loader = match &mut rebuilt {
+        Some(rebuilt) => std::mem::take(&mut rebuilt.loader),
+        None => restore::loader(&plan, place, memory.as_deref()),
+    };
     let savepoint = restore::load_savepoint(
         &options.restore,
         &url,
@@ -121,7 +136,7 @@ pub fn prepare(compiled: Compiled, mut options: RunOptions) -> Result<PreparedJo
     let (start, claimed) = agreed;
     let latest = start.latest(&*store, &plan.name)?;
     let origin = savepoint.as_ref().map(restore::origin);
-    let restored = match (savepoint, &claimed) {
+    let mut restored = match (savepoint, &claimed) {
         (None, _) => {
             let name = start.restored.as_ref();
             let loaded = name.map(|name| loader.load(&*store, &plan.name, name));
@@ -140,6 +155,10 @@ pub fn prepare(compiled: Compiled, mut options: RunOptions) -> Result<PreparedJo
     let upgrade = Upgrade::decide(&operators, manifest, &options.allowed).map_err(RunError::of)?;
     for note in &upgrade.notes {
         tracing::warn!("{note}");
+    }
+    if let (Some(rebuilt), Some(restored)) = (&rebuilt, &mut restored) {
+        let at = (start.generation, start.start);
+        rebuilt.graft_into(restored, &upgrade, &*store, at, memory.as_deref())?;
     }
     let upgrade = Arc::new(upgrade);
     check_resync(&options.resync, restored.is_some())?;
@@ -164,10 +183,15 @@ pub fn prepare(compiled: Compiled, mut options: RunOptions) -> Result<PreparedJo
     let hold = Arc::new(hold);
     let topics = topics(restored.as_ref(), &reread)?;
     let stores = EmbeddedStores::default();
-    let presumed = match place.leads() {
+    let mut presumed = match place.leads() {
         true => resent.presumed_gone(&plan, &stores)?,
         false => BTreeMap::new(),
     };
+    if let Some(rebuilt) = &rebuilt {
+        for (sink, rows) in rebuilt.brought_over(&resent.resync, &stores)? {
+            presumed.entry(sink).or_default().extend(rows);
+        }
+    }
     let stats = Arc::new(Stats::new(&plan));
     stats.durable.raise(start.newest.0);
     if let Some(restored) = &restored {
@@ -203,6 +227,7 @@ pub fn prepare(compiled: Compiled, mut options: RunOptions) -> Result<PreparedJo
         workers: place.workers(),
         place,
         bounded: options.bounded,
+        until: options.until,
         start: start.start,
         origin: Instant::now(),
         started_ms: i64::try_from(start.started_ms).unwrap_or(i64::MAX),
@@ -252,32 +277,10 @@ pub fn prepare(compiled: Compiled, mut options: RunOptions) -> Result<PreparedJo
         metrics: options.metrics,
         origin,
         location,
+        differences: rebuilt
+            .map(|rebuilt| rebuilt.differences)
+            .unwrap_or_default(),
     })
-}
-
-/// Process 0 claims the job and tells the others where it starts; they check that they see the same store.
-fn agree(
-    store: &dyn CheckpointStore,
-    job: &str,
-    restore: &Restore,
-    savepoint: Option<&Manifest>,
-    cluster: Option<&Cluster>,
-) -> Result<(StartPoint, Option<Claimed>), RunError> {
-    match cluster {
-        Some(cluster) if cluster.index() != 0 => {
-            let start = serde_json::from_value(cluster.await_start());
-            let start: StartPoint = start.map_err(RunError::of)?;
-            start.check_store(store)?;
-            Ok((start, None))
-        }
-        _ => {
-            let (start, claimed) = start_point::claim(store, job, &holder(), restore, savepoint)?;
-            if let Some(cluster) = cluster {
-                cluster.announce(&serde_json::to_value(&start).map_err(RunError::of)?);
-            }
-            Ok((start, Some(claimed)))
-        }
-    }
 }
 
 /// The topics that the checkpoint was made from. What is read again may have another one.
@@ -294,16 +297,6 @@ fn topics(restored: Option<&Restored>, reread: &BTreeSet<String>) -> Result<Arc<
 fn extra(definition: &Definition) -> Result<BTreeMap<String, serde_json::Value>, RunError> {
     let definition = serde_json::to_value(definition).map_err(RunError::of)?;
     Ok(BTreeMap::from([(DEFINITION.to_owned(), definition)]))
-}
-
-/// Who holds the job, for people.
-fn holder() -> String {
-    let uname = rustix::system::uname();
-    format!(
-        "process {} on {}",
-        std::process::id(),
-        uname.nodename().to_string_lossy()
-    )
 }
 
 /// A run that does not start from the latest checkpoint repeats rows that were delivered.

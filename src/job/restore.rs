@@ -93,7 +93,7 @@ pub fn load_savepoint(
 }
 
 /// Reads everything, whichever workers are here.
-fn of_all(memory: Option<&StateMemory>) -> Loader {
+pub fn of_all(memory: Option<&StateMemory>) -> Loader {
     Loader::new(None, memory.map(StateMemory::directory))
 }
 

@@ -8,6 +8,7 @@ use tidewright_checkpoints::store::CheckpointStore;
 use tidewright_checkpoints::{Epoch, Generation};
 
 use super::{Restore, RunError};
+use crate::cluster::Cluster;
 use crate::runtime::epoch::wall_clock_ms;
 use crate::runtime::failure::EXIT_FENCED;
 
@@ -30,8 +31,33 @@ pub struct StartPoint {
     pub latest: Option<String>,
 }
 
+/// Process 0 claims the job and tells the others where it starts; they check that they see the same store.
+pub fn agree(
+    store: &dyn CheckpointStore,
+    job: &str,
+    restore: &Restore,
+    savepoint: Option<&Manifest>,
+    cluster: Option<&Cluster>,
+) -> Result<(StartPoint, Option<Claimed>), RunError> {
+    match cluster {
+        Some(cluster) if cluster.index() != 0 => {
+            let start = serde_json::from_value(cluster.await_start());
+            let start: StartPoint = start.map_err(RunError::of)?;
+            start.check_store(store)?;
+            Ok((start, None))
+        }
+        _ => {
+            let (start, claimed) = claim(store, job, &holder(), restore, savepoint)?;
+            if let Some(cluster) = cluster {
+                cluster.announce(&serde_json::to_value(&start).map_err(RunError::of)?);
+            }
+            Ok((start, Some(claimed)))
+        }
+    }
+}
+
 /// Claims the job and chooses what it starts from: `savepoint`, if there is one.
-pub fn claim(
+fn claim(
     store: &dyn CheckpointStore,
     job: &str,
     holder: &str,
@@ -64,6 +90,16 @@ pub fn claim(
         latest: readable(store, job, &claimed, restore)?,
     };
     Ok((start, claimed))
+}
+
+/// Who holds the job, for people.
+fn holder() -> String {
+    let uname = rustix::system::uname();
+    format!(
+        "process {} on {}",
+        std::process::id(),
+        uname.nodename().to_string_lossy()
+    )
 }
 
 /// The manifest that HEAD names. A damaged one stops only those who want to start from it.

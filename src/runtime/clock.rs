@@ -195,6 +195,23 @@ impl JobClock {
         self.relations.iter().map(|relation| relation.watermark)
     }
 
+    /// The least watermark of a source's active splits that have not been read up to these (source, split, offset): those
+    /// that nobody reads any more hold nobody back.
+    #[must_use]
+    pub fn slowest(&self, node: usize, positions: &[(usize, u32, i64)]) -> i64 {
+        let Inputs::Source(source) = self.inputs[node] else {
+            return self.watermark(node);
+        };
+        let is_read = |split: &&SplitReport| {
+            let end = positions
+                .iter()
+                .find(|(of, number, _)| (*of, *number) == (source, split.split));
+            !split.idle && !split.finished && end.is_some_and(|(.., end)| split.next_offset < *end)
+        };
+        let read = self.splits_of(source).filter(is_read);
+        read.map(|split| split.watermark).min().unwrap_or(i64::MAX)
+    }
+
     /// The watermark of a node.
     #[must_use]
     pub fn watermark(&self, node: usize) -> i64 {
@@ -231,18 +248,7 @@ impl Inputs {
 /// The nodes that an operator reads, in port order.
 #[must_use]
 pub fn inputs(op: &Op) -> Vec<usize> {
-    match op {
-        Op::Source { .. } => vec![],
-        Op::Filter { input, .. } | Op::Project { input, .. } => vec![input.0],
-        Op::Union { inputs } => inputs.iter().map(|input| input.0).collect(),
-        Op::Window(window) => vec![window.input.0],
-        Op::Rolling(rolling) => vec![rolling.input.0],
-        Op::Lookup { input, table, .. } => vec![table.0, input.0],
-        Op::KeyJoin { left, right, .. } | Op::TableJoin { left, right, .. } => {
-            vec![left.0, right.0]
-        }
-        Op::TableAggregate { input, .. } => vec![input.0],
-    }
+    op.inputs().into_iter().map(|node| node.0).collect()
 }
 
 #[cfg(test)]

@@ -39,13 +39,15 @@ pub struct Replay {
     pub positions: Vec<(usize, u32, i64)>,
 }
 
-/// Makes the ticks of this worker. `known` is told of all splits and watermarks.
+/// Makes the ticks of this worker. `ending`: positions at which the input is taken to end, by source and split. `known` is told of
+/// all splits and watermarks.
 pub fn clock<'scope>(
     controls: StreamVec<'scope, u64, Control>,
     mut clock: JobClock,
     local: Local,
     sources: Vec<AlignedSource>,
     mut replay: Option<Replay>,
+    ending: Option<Vec<(usize, u32, i64)>>,
     place: Place,
     known: Option<Arc<Stats>>,
 ) -> StreamVec<'scope, u64, Tick> {
@@ -116,7 +118,8 @@ pub fn clock<'scope>(
                                 .splits
                                 .note_watermarks(clock.watermarks(), clock.is_ready());
                         }
-                        if clock.finished() && local.finished_at.get().is_none() {
+                        let halted = ending.as_ref().is_some_and(|end| clock.has_reached(end));
+                        if (halted || clock.finished()) && local.finished_at.get().is_none() {
                             local.finished_at.set(Some(epoch.0));
                         }
                         if let Some(waiting) = &replay
@@ -126,7 +129,10 @@ pub fn clock<'scope>(
                             replay = None;
                         }
                         for (source, told) in sources.iter().zip(&mut told) {
-                            let watermark = clock.watermark(source.node);
+                            let watermark = match &ending {
+                                None => clock.watermark(source.node),
+                                Some(ending) => clock.slowest(source.node, ending),
+                            };
                             if watermark.saturating_sub(*told) >= ALIGNMENT_STEP_MS
                                 && watermark != i64::MAX
                             {

@@ -32,6 +32,7 @@ use super::savepoints::Savepoints;
 use super::stats::Stats;
 use super::tap::Taps;
 use super::tolerance::Tolerance;
+use super::until::Until;
 use super::upgrade::Upgrade;
 use crate::sink::Fence;
 use crate::sink::embedded::EmbeddedStores;
@@ -136,6 +137,8 @@ pub struct JobContext {
     pub place: Place,
     /// Sources end where they ended at the start.
     pub bounded: bool,
+    /// Sources stand still at these positions, and the run ends there.
+    pub until: Option<Until>,
     /// The first new epoch: above every durable one.
     pub start: u64,
     /// The origin of epochs.
@@ -298,6 +301,13 @@ impl JobContext {
             .and_then(|manifest| manifest.delivered.get(sink))
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Where the run ends, by source and split, if its input goes on behind that.
+    #[must_use]
+    pub fn ending(&self) -> Option<Vec<(usize, u32, i64)>> {
+        let until = self.until.as_ref()?;
+        Some(until.positions(&self.plan))
     }
 
     /// Gives an operator what the checkpoint holds of its state for these shards.

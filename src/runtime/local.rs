@@ -23,7 +23,7 @@ pub struct WorkerLocal {
     pub ready: Cell<bool>,
     /// All table sources have reached the end seen at the start.
     pub tables_caught_up: Cell<bool>,
-    /// The completed epoch in which the last source had ended.
+    /// The completed epoch in which the last source had ended, or stood where the run is to end.
     pub finished_at: Cell<Option<u64>>,
     /// Every worker has said that it is settled.
     pub all_settled: Cell<bool>,

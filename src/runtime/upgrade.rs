@@ -23,6 +23,8 @@ use self::names::{id, owner, told};
 pub struct Allowed {
     /// Views and sources that begin anew, with everything that derives from them; sinks that forget what they have not sent.
     pub reset: BTreeSet<String>,
+    /// Views whose state is made elsewhere, with that of everything that derives from them.
+    pub rebuilt: BTreeSet<String>,
     /// Views, sources and sinks whose state may go because the job file no longer has them.
     pub dropped: BTreeSet<String>,
     /// Any state may go that the job file no longer has.
@@ -96,6 +98,8 @@ pub struct Upgrade {
     pub new_outboxes: BTreeSet<String>,
     /// Outboxes whose store may hold keys that their relation no longer has, by name.
     pub replaced: BTreeSet<String>,
+    /// Operators whose state has been made elsewhere, by name.
+    pub grafted: BTreeSet<String>,
     /// What the user should know.
     pub notes: Vec<String>,
     kept: Kept,
@@ -144,7 +148,8 @@ impl Upgrade {
         for (name, state) in &was.operators {
             if !now.contains_key(name) {
                 let owner = owner(name);
-                if !allowed.non_restored_state && !allowed.dropped.contains(owner) {
+                let may_go = allowed.dropped.contains(owner) || allowed.rebuilt.contains(owner);
+                if !allowed.non_restored_state && !may_go {
                     return Err(format!(
                         "the checkpoint holds state of {}, which the job file no longer has. Put it back, or drop its state with \
                          --drop-view {owner} (--allow-non-restored-state drops all such state)",
@@ -168,6 +173,10 @@ impl Upgrade {
         restored: bool,
         allowed: &Allowed,
     ) -> Result<(), String> {
+        if restored && !operator.derives_from.is_disjoint(&allowed.rebuilt) {
+            self.rebuild(name, operator, was);
+            return Ok(());
+        }
         let Some(state) = was.operators.get(name) else {
             self.begin(name, operator, was, restored);
             return Ok(());
@@ -264,6 +273,20 @@ impl Upgrade {
     fn keep(&mut self, name: &str, state: &State) {
         self.ids
             .insert(name.to_owned(), id(name, state.incarnation));
+    }
+
+    /// The operator derives from a view that has been rebuilt: its state has been too, or is made from such.
+    fn rebuild(&mut self, name: &str, operator: &Operator, was: &Was) {
+        if operator.is_outbox() {
+            self.replaced.insert(name.to_owned());
+        }
+        if operator.kind == StateKind::Fixed {
+            self.ids
+                .insert(name.to_owned(), id(name, was.next_incarnation(name)));
+            self.grafted.insert(name.to_owned());
+        } else {
+            self.begin(name, operator, was, true);
+        }
     }
 
     /// The operator begins anew.

@@ -18,7 +18,7 @@ use tidewright_jobs::{
 };
 
 use super::{
-    ReaderRequest, SourceBatch, SourceError, SplitProgress, SplitReader,
+    Halt, ReaderRequest, SourceBatch, SourceError, SplitProgress, SplitReader,
     assemble::{Assembler, Deletes, Record},
     open::{ALIGN_MS, OpenContext},
     watermark::SplitClock,
@@ -44,6 +44,8 @@ struct FileSplit {
     path: PathBuf,
     progress: SplitProgress,
     clock: SplitClock,
+    /// Where reading ends although the file goes on.
+    halt: Option<Halt>,
     /// Opened when its turn comes: a folder may hold more files than a process may open.
     reader: Option<BufReader<File>>,
 }
@@ -87,7 +89,8 @@ impl FilesReader {
         self.files
             .iter()
             .enumerate()
-            .filter(|(_, file)| !file.progress.finished && file.progress.watermark <= limit)
+            .filter(|(_, file)| !file.progress.finished && !file.is_halted())
+            .filter(|(_, file)| file.progress.watermark <= limit)
             .min_by_key(|(_, file)| file.progress.watermark)
             .map(|(index, _)| index)
     }
@@ -158,7 +161,7 @@ impl FileSplit {
             _ => 0,
         };
         let watermark = restored.map_or(i64::MIN, |start| start.watermark);
-        Ok(Self {
+        let mut split = Self {
             path,
             progress: SplitProgress {
                 split,
@@ -172,13 +175,29 @@ impl FileSplit {
                 timestamp: None,
             },
             clock: SplitClock::new(bound_ms, watermark),
+            halt: context.halt(split),
             reader: None,
-        })
+        };
+        split.look_at_halt();
+        Ok(split)
+    }
+
+    fn is_halted(&self) -> bool {
+        self.halt
+            .is_some_and(|halt| self.progress.next_offset >= halt.offset)
+    }
+
+    fn look_at_halt(&mut self) {
+        if let Some(halt) = self.halt.filter(|_| self.is_halted()) {
+            self.progress.caught_up = true;
+            self.progress.finished |= halt.finished;
+            self.progress.idle = halt.idle;
+        }
     }
 
     fn read_piece(&mut self, assembler: &mut Assembler, line: &mut Vec<u8>) -> Result<(), String> {
         for _ in 0..PIECE_RECORDS {
-            if assembler.is_full() {
+            if assembler.is_full() || self.is_halted() {
                 break;
             }
             let found = self
@@ -215,6 +234,7 @@ impl FileSplit {
         }
         progress.next_offset += i64::try_from(length).unwrap_or(i64::MAX);
         progress.watermark = self.clock.watermark();
+        self.look_at_halt();
     }
 
     /// Reads one line with its end and returns its length in bytes, of which `line` holds the first

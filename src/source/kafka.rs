@@ -266,16 +266,20 @@ fn idle_after(plan: &SourcePlan, context: &OpenContext) -> Option<Duration> {
     }
 }
 
-/// The names of the topic's partitions.
+/// The names of the topic's partitions, with the first offset that each still holds.
 pub(super) fn splits(
     plan: &SourcePlan,
     config: &KafkaSourceConfig,
-) -> Result<Vec<String>, SourceError> {
+) -> Result<Vec<(String, i64)>, SourceError> {
     let fail = |message: String| SourceError::new(&plan.name, &message);
     // No offset is ever committed by this client.
     let settings = client::settings(config, "splits").map_err(fail)?;
     let consumer = client::connect(&settings).map_err(fail)?;
     let count =
         topic::partition_count(&consumer, config).map_err(|error| fail(error.to_string()))?;
-    Ok((0..count).map(|partition| partition.to_string()).collect())
+    let first = |partition: i32| {
+        let bounds = topic::bounds(&consumer, &config.topic, partition).map_err(fail)?;
+        Ok((partition.to_string(), bounds.low))
+    };
+    (0..count).map(first).collect()
 }

@@ -1,13 +1,13 @@
 //! Opening a source's reader, and dividing its splits among the workers.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tidewright_checkpoints::ids::key_hash;
 use tidewright_jobs::{job::SourceConfig, plan::SourcePlan};
 
 use super::{
-    SourceError, SplitEnds, SplitReader, SplitStart, datagen::DatagenReader, files::FilesReader,
-    identity::Topics, kafka::KafkaReader,
+    Halt, SourceError, SplitEnds, SplitReader, SplitStart, datagen::DatagenReader,
+    files::FilesReader, identity::Topics, kafka::KafkaReader,
 };
 
 /// Splits further ahead of the source's watermark than this wait, in milliseconds of event time.
@@ -31,6 +31,8 @@ pub struct OpenContext {
     pub moved: bool,
     /// The topics that sources read, as far as they are known. Readers compare theirs and note it.
     pub topics: Arc<Topics>,
+    /// Where reading ends, by split; of a split that is not named, where it begins. `None`: nowhere.
+    pub until: Option<BTreeMap<u32, Halt>>,
     /// The wall clock at the start of the job, in milliseconds since 1970, the same on every worker.
     pub now_ms: i64,
     /// Where the reader notes how far its splits reach.
@@ -43,6 +45,18 @@ impl OpenContext {
     pub fn restored_split(&self, name: &str) -> Option<&SplitStart> {
         let splits = self.restored.as_ref()?;
         splits.iter().find(|split| &*split.name == name)
+    }
+
+    /// Where reading a split ends although its input goes on.
+    #[must_use]
+    pub fn halt(&self, split: u32) -> Option<Halt> {
+        const AT_ONCE: Halt = Halt {
+            offset: 0,
+            finished: false,
+            idle: true,
+        };
+        let until = self.until.as_ref()?;
+        Some(until.get(&split).copied().unwrap_or(AT_ONCE))
     }
 
     /// Whether this worker reads the split.
@@ -72,15 +86,16 @@ pub fn open(plan: &SourcePlan, context: &OpenContext) -> Result<Box<dyn SplitRea
     })
 }
 
-/// The names of all splits of a source, as they are now.
+/// The names of all splits of a source as they are now, with the first offset that each still holds.
 ///
 /// # Errors
 /// If the source cannot be asked.
-pub fn splits(plan: &SourcePlan) -> Result<Vec<String>, SourceError> {
+pub fn splits(plan: &SourcePlan) -> Result<Vec<(String, i64)>, SourceError> {
+    let whole = |names: Vec<String>| names.into_iter().map(|name| (name, 0)).collect();
     match &plan.config {
         SourceConfig::Kafka(config) => super::kafka::splits(plan, config),
-        SourceConfig::Files(config) => super::files::splits(plan, config),
-        SourceConfig::Datagen(config) => Ok(super::datagen::splits(config)),
+        SourceConfig::Files(config) => super::files::splits(plan, config).map(whole),
+        SourceConfig::Datagen(config) => Ok(whole(super::datagen::splits(config))),
     }
 }
 

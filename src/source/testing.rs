@@ -71,6 +71,7 @@ pub(super) fn table(config: SourceConfig) -> SourcePlan {
 
 pub(super) fn context(restored: Option<Vec<SplitStart>>) -> OpenContext {
     OpenContext {
+        until: None,
         job: "job".into(),
         worker: 0,
         workers: 1,

@@ -23,6 +23,7 @@ mod mutants;
 mod oracle;
 mod outage;
 mod prometheus;
+mod rebuild;
 mod redis_tls;
 mod replay;
 mod rescale;

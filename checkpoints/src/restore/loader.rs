@@ -129,7 +129,7 @@ impl Loader {
     }
 
     /// Moves a file out of memory, if there is a folder for it.
-    fn kept(&self, file: StateFile) -> Result<StateFile, RestoreError> {
+    pub(crate) fn kept(&self, file: StateFile) -> Result<StateFile, RestoreError> {
         let Some(directory) = &self.scratch else {
             return Ok(file);
         };

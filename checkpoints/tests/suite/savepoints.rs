@@ -14,7 +14,7 @@ use tidewright_checkpoints::{
 use crate::job::{JOB, Job, cut, request};
 
 /// A job with merged files and newer ones, some of them used in parts only.
-fn busy_job(seed: u64) -> Job {
+pub fn busy_job(seed: u64) -> Job {
     let policy = compaction::Policy {
         runs_max: 3,
         files_max: 9,

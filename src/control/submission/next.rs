@@ -224,6 +224,7 @@ impl Once {
     fn allowed(&self) -> Allowed {
         Allowed {
             reset: self.reset_views.clone(),
+            rebuilt: BTreeSet::new(),
             dropped: self.drop_views.clone(),
             non_restored_state: self.allow_non_restored_state,
             outboxes_anew: false,

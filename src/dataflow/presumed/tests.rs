@@ -79,9 +79,10 @@ fn a_key_is_read_back_from_the_text_that_stores_hold() {
         Field::new("price", DataType::Decimal128(12, 2), true),
         Field::new("note", DataType::Utf8View, true),
     ]);
-    let losses = Losses {
+    let mut read = ReadBack {
         schema: schema.into(),
         key: vec![1, 2],
+        reading: Reading::Losses,
     };
     let at = crate::sink::iso8601::Timestamp(1_767_225_600_123).to_string();
     let rows = vec![
@@ -93,14 +94,20 @@ fn a_key_is_read_back_from_the_text_that_stores_hold() {
         ]),
         row(&[("other_key", "u1")]),
     ];
-    let batch = losses.of(rows, &Nowhere).unwrap();
+    let batch = read.rows(rows.clone(), &Nowhere).unwrap();
     assert_eq!(batch.num_rows(), 1, "a row of another key cannot be named");
     let at = batch.column(1).as_primitive::<TimestampMillisecondType>();
     assert_eq!(at.value(0), 1_767_225_600_123);
     let price = batch.column(2).as_primitive::<Decimal128Type>();
     assert_eq!(price.value(0), -1_230);
     assert_eq!(batch.column_by_name(DIFF).unwrap().len(), 1);
+    read.reading = Reading::Gains;
+    let batch = read.rows(rows, &Nowhere).unwrap();
+    let n = batch
+        .column(0)
+        .as_primitive::<arrow::datatypes::Int64Type>();
+    assert!(n.value(0) == 7 && batch.column(3).is_null(0));
     let odd = vec![row(&[("at", "yesterday"), ("price", "1")])];
-    let error = losses.of(odd, &Nowhere).unwrap_err().to_string();
+    let error = read.rows(odd, &Nowhere).unwrap_err().to_string();
     assert!(error.contains("nowhere"), "{error}");
 }

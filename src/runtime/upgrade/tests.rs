@@ -396,3 +396,36 @@ fn logic_that_a_checkpoint_does_not_tell_or_tells_in_another_version_is_not_comp
         assert!(upgrade.notes.is_empty() && upgrade.replaced.is_empty());
     }
 }
+
+#[test]
+fn what_derives_from_a_view_that_is_rebuilt_gets_new_names_and_nothing_else() {
+    let was = first(&holding("events", "a"));
+    let now = holding("clicks", "a");
+    let allowed = Allowed {
+        rebuilt: names(&["recent"]),
+        ..Allowed::default()
+    };
+    let upgrade = Upgrade::decide(&now, Some(&was), &allowed).unwrap();
+    assert_eq!(upgrade.grafted, names(&["recent/rolling/rolling"]));
+    assert_eq!(
+        upgrade.id("recent/rolling/rolling").0,
+        "recent/rolling/rolling@1"
+    );
+    assert_eq!(upgrade.rebuilt, names(&["customer/join/join"]));
+    assert_eq!(upgrade.replaced, names(&["sink/hot"]));
+    for same in ["profiles/upsert", "other/window/window"] {
+        assert_eq!(upgrade.id(same).0, same);
+    }
+    assert!(
+        upgrade
+            .notes
+            .iter()
+            .all(|note| !note.contains("begins empty"))
+    );
+    // Of another kind: the old state goes without another word, and the new one is not in any file.
+    let mut other = now.clone();
+    let operator = other.remove("recent/rolling/rolling").unwrap();
+    other.insert("recent/window/window".to_owned(), operator);
+    let upgrade = Upgrade::decide(&other, Some(&was), &allowed).unwrap();
+    assert_eq!(upgrade.grafted, names(&["recent/window/window"]));
+}

@@ -247,3 +247,31 @@ proptest! {
         prop_assert_eq!(rest.integers(batch::WATERMARK), &stamps[cut..]);
     }
 }
+
+#[test]
+fn a_file_with_a_halt_is_read_to_there_and_is_what_it_was_there() {
+    let line = "{\"user_id\":\"a\",\"ts\":1}\n";
+    let folder = folder(&[("in.jsonl", &line.repeat(5))]);
+    let number = split_number(&folder.path().join("in.jsonl"));
+    for finished in [false, true] {
+        let halt = Halt {
+            offset: 2 * line.len() as i64,
+            finished,
+            idle: false,
+        };
+        let context = OpenContext {
+            until: Some([(number, halt)].into()),
+            ..context(None)
+        };
+        let mut reader = open(&stream(source(folder.path()), None), &context).unwrap();
+        let mut read = Read::default();
+        for _ in 0..3 {
+            read.batches
+                .extend(reader.poll(Duration::from_millis(1)).unwrap());
+        }
+        assert_eq!(read.records(), 2);
+        let progress = read.progress().remove(0);
+        assert_eq!(progress.next_offset, halt.offset);
+        assert_eq!((progress.caught_up, progress.finished), (true, finished));
+    }
+}

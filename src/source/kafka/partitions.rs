@@ -169,7 +169,8 @@ impl Partitions {
             self.context.bounded,
             restored.is_some_and(|start| start.idle),
             SplitClock::new(self.bound_ms, watermark),
-        ))
+        )
+        .until(self.context.halt(partition.unsigned_abs())))
     }
 
     fn add(&mut self, split: KafkaSplit) {
@@ -178,8 +179,8 @@ impl Partitions {
             self.positions.resize(position + 1, None);
         }
         self.positions[position] = Some(self.splits.len());
-        // A bounded run ends where the split ended at the start, whatever comes now.
-        if !self.context.bounded {
+        // A bounded run ends where the split ended at the start, and others where they are to, whatever comes now.
+        if !self.context.bounded && self.context.until.is_none() {
             self.context.ends.want(split.progress.split);
         }
         self.splits.push(split);
@@ -215,7 +216,8 @@ impl Partitions {
             if self.context.owns(&self.source, partition.unsigned_abs()) {
                 let clock = SplitClock::new(self.bound_ms, i64::MIN);
                 // It was not there at the start, so its end then was 0.
-                self.add(KafkaSplit::new(partition, 0, 0, false, false, clock));
+                let split = KafkaSplit::new(partition, 0, 0, false, false, clock);
+                self.add(split.until(self.context.halt(partition.unsigned_abs())));
             }
         }
         self.count = count;
@@ -230,7 +232,8 @@ impl Partitions {
         };
         let (mut start, mut stop) = (TopicPartitionList::new(), TopicPartitionList::new());
         for split in &mut self.splits {
-            let wanted = !split.progress.finished && split.progress.watermark <= limit;
+            let wanted =
+                !split.progress.finished && !split.is_halted() && split.progress.watermark <= limit;
             if wanted == split.fetching {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::super::{SplitProgress, watermark::SplitClock};
+use super::super::{Halt, SplitProgress, watermark::SplitClock};
 
 /// How often an idle partition's end is asked for again.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -21,6 +21,8 @@ pub(super) struct KafkaSplit {
     /// The end that was seen at the start.
     end: i64,
     bounded: bool,
+    /// Where reading ends although the partition goes on.
+    halt: Option<Halt>,
     /// What was reported last.
     reported: Option<SplitProgress>,
     /// The end as far as known now.
@@ -60,6 +62,7 @@ impl KafkaSplit {
             fetching: false,
             end,
             bounded,
+            halt: None,
             reported: None,
             known_end: end,
             at_end_since: None,
@@ -70,10 +73,28 @@ impl KafkaSplit {
         split
     }
 
+    /// Reads no further than this.
+    pub(super) fn until(mut self, halt: Option<Halt>) -> Self {
+        self.halt = halt;
+        self.moved();
+        self
+    }
+
+    /// It stands where reading ends.
+    pub(super) fn is_halted(&self) -> bool {
+        self.halts_before(self.progress.next_offset)
+    }
+
+    fn halts_before(&self, offset: i64) -> bool {
+        self.halt.is_some_and(|halt| offset >= halt.offset)
+    }
+
     /// Whether a record at this offset is still to be read.
     #[inline]
     pub(super) fn wants(&self, offset: i64) -> bool {
-        offset >= self.progress.next_offset && !(self.bounded && offset >= self.end)
+        offset >= self.progress.next_offset
+            && !(self.bounded && offset >= self.end)
+            && !self.halts_before(offset)
     }
 
     /// A record was read.
@@ -86,12 +107,22 @@ impl KafkaSplit {
         self.moved();
     }
 
-    /// A record was not wanted: it comes again, or a bounded run has met one beyond its end.
+    /// A record was not wanted: it comes again, or lies beyond where reading ends.
     #[cold]
     pub(super) fn skip(&mut self, offset: i64) {
         if self.fetching && self.bounded && offset >= self.end {
             self.pass_end();
         }
+        if self.fetching && self.halts_before(offset) {
+            self.pass_halt();
+        }
+    }
+
+    /// No record lies between the last one and where reading ends.
+    fn pass_halt(&mut self) {
+        let offset = self.halt.map_or(i64::MIN, |halt| halt.offset);
+        self.progress.next_offset = self.progress.next_offset.max(offset);
+        self.moved();
     }
 
     fn pass_end(&mut self) {
@@ -109,6 +140,10 @@ impl KafkaSplit {
             self.pass_end();
             return;
         }
+        if self.halts_before(offset) {
+            self.pass_halt();
+            return;
+        }
         self.progress.next_offset = offset;
         self.known_end = self.known_end.max(offset);
         self.at_end_since.get_or_insert(now);
@@ -120,6 +155,11 @@ impl KafkaSplit {
         if self.progress.next_offset >= self.end {
             self.progress.caught_up = true;
             self.progress.finished = self.bounded;
+        }
+        if let Some(halt) = self.halt.filter(|_| self.is_halted()) {
+            self.progress.caught_up = true;
+            self.progress.finished |= halt.finished;
+            self.progress.idle = halt.idle;
         }
     }
 
@@ -144,6 +184,9 @@ impl KafkaSplit {
     pub(super) fn answered(&mut self, end: Option<i64>, now: Instant) {
         self.asked = false;
         self.saw_end(end);
+        if self.is_halted() {
+            return;
+        }
         let idle = self.at_end_since.is_some() && end == Some(self.progress.next_offset);
         self.progress.idle = idle;
         self.ask_at = Some(
@@ -187,6 +230,32 @@ mod tests {
         assert!(split.wants(7) && !split.wants(8) && !split.progress.finished);
         split.read(7);
         assert!(split.progress.finished && split.progress.next_offset == 8);
+    }
+
+    #[test]
+    fn a_split_with_a_halt_stands_still_there_and_goes_over_what_is_no_record() {
+        let halted = |next, finished| {
+            let halt = Halt {
+                offset: 7,
+                finished,
+                idle: !finished,
+            };
+            split(next, 20, false).until(Some(halt))
+        };
+        let mut split = halted(5, false);
+        assert!(split.wants(6) && !split.wants(7) && !split.is_halted());
+        split.read(6);
+        assert!(split.is_halted() && split.progress.caught_up && !split.progress.finished);
+        split.answered(Some(20), Instant::now());
+        assert!(split.progress.idle, "as it was where the halt comes from");
+        // Offset 6 is a transaction marker.
+        let mut split = halted(6, true);
+        split.fetching = true;
+        split.skip(8);
+        assert!(split.is_halted() && split.progress.finished && split.progress.next_offset == 7);
+        let mut split = halted(6, false);
+        split.reached_end(9, Instant::now());
+        assert_eq!(split.progress.next_offset, 7);
     }
 
     #[test]

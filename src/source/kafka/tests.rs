@@ -17,7 +17,7 @@ use tidewright_operators::batch;
 
 use super::*;
 use crate::source::{
-    ALIGN_MS, SplitStart,
+    ALIGN_MS, Halt, SplitStart,
     identity::Topics,
     open,
     testing::{BOUND_MS, Read, context, stream, table},
@@ -459,7 +459,37 @@ fn two_workers_share_the_partitions() {
         }
         names.sort();
         assert_eq!(names, ["0", "1"]);
-        assert_eq!(crate::source::splits(&cluster.stream()).unwrap(), names);
+        let splits = names.into_iter().map(|name| (name, 0));
+        let found = crate::source::splits(&cluster.stream()).unwrap();
+        assert_eq!(found, splits.collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn partitions_with_a_halt_are_read_to_there_and_stand_still() {
+    on_both(|cluster| {
+        cluster.produce_events(&[(0, 1), (0, 2), (0, 3), (1, 1), (1, 2)]);
+        let halt = |offset, idle| Halt {
+            offset,
+            finished: false,
+            idle,
+        };
+        let mut reader = cluster.open(&OpenContext {
+            until: Some([(0, halt(2, true)), (1, halt(2, false))].into()),
+            ..context(None)
+        });
+        let mut read = Read::default();
+        read.until(&mut *reader, |read| read.records() == 4);
+        cluster.produce_events(&[(0, 4), (1, 3)]);
+        for _ in 0..5 {
+            read.batches
+                .extend(reader.poll(Duration::from_millis(20)).unwrap());
+        }
+        assert_eq!(places(&read), [0, 0, 1, 1]);
+        let progress = read.progress();
+        let offsets: Vec<_> = progress.iter().map(|split| split.next_offset).collect();
+        assert_eq!(offsets, [2, 2]);
+        assert_eq!((progress[0].idle, progress[1].idle), (true, false));
     });
 }
 

@@ -94,6 +94,16 @@ impl Kafka {
         self.await_partitions(topic, total);
     }
 
+    /// Removes the records of a partition before an offset, as retention does.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut offsets = TopicPartitionList::new();
+        let offset = Offset::Offset(before);
+        offsets
+            .add_partition_offset(topic, partition, offset)
+            .unwrap();
+        block_on(self.admin().delete_records(&offsets, &admin_options())).unwrap();
+    }
+
     /// Sends records in order and waits until all of them are stored.
     pub fn produce(&self, topic: &str, records: impl IntoIterator<Item = Record>) {
         self.sender().send(topic, records);

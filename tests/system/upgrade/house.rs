@@ -21,6 +21,8 @@ use crate::{
 
 const PARTITIONS: u32 = 2;
 const USERS: u64 = 20;
+/// Where the job answers.
+pub const SOCKET: &str = "tidewright-data/control.sock";
 
 pub const RECENT: &str = "
     SELECT user_id, count(*) AS events
@@ -171,12 +173,12 @@ impl House {
             file = file.view(name, sql);
         }
         for (name, from) in &says.sinks {
-            let column = if *from == "segments" {
-                "segment"
-            } else {
-                "user_id"
+            let columns = match *from {
+                "segments" => "{segment}",
+                "minutes" => "{user_id}:{window_start}",
+                _ => "{user_id}",
             };
-            let key = format!("{job}:{name}:{{{column}}}");
+            let key = format!("{job}:{name}:{columns}");
             file = file.sink(
                 name,
                 json!({ "from": from, "redis": { "url": self.redis.url(), "key": key } }),
@@ -247,6 +249,64 @@ impl House {
             .run(LIMIT);
         process.wait_for_success(LIMIT);
         place
+    }
+
+    /// Starts the job, to go on until somebody stops it.
+    pub fn start(&self, says: &Says, flags: &[&str]) -> Process {
+        let mut process = self.command(&self.name, says, flags).start();
+        self.await_everything(&mut process, &self.checkpoints());
+        process
+    }
+
+    /// Where another process of the job may answer.
+    pub fn other_socket(&self) -> String {
+        self.folder
+            .path()
+            .join("other.sock")
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    /// Makes a view again while the job runs in another process, which produces meanwhile; ends with everything.
+    pub fn rebuild(&self, says: &Says, view: &str, mut running: Process) -> Process {
+        let claim = self.checkpoints().claim();
+        let socket = self.other_socket();
+        let flags = ["--rebuild-view", view, "--take-over", SOCKET];
+        let flags = [&flags[..], &["--socket", &socket, "--summary", "json"]].concat();
+        let mut process = self.command(&self.name, says, &flags).start();
+        eventually(LIMIT, "the job is taken over", || {
+            assert!(
+                process.is_running(),
+                "ended by itself:\n{}",
+                process.stderr()
+            );
+            if running.is_running() {
+                self.produce(10, 0);
+            }
+            (self.checkpoints().claim() != claim).then_some(())
+        });
+        running.wait_for_success(LIMIT);
+        self.await_everything(&mut process, &self.checkpoints());
+        process.terminate();
+        process.wait_for_success(LIMIT);
+        process
+    }
+
+    /// Runs a command of this job that ends by itself.
+    pub fn ends(&self, says: &Says, flags: &[&str], environment: Option<(&str, &str)>) -> Process {
+        let mut command = self.command(&self.name, says, flags);
+        if let Some((name, value)) = environment {
+            command = command.env(name, value);
+        }
+        command.run(LIMIT)
+    }
+
+    /// Removes the first records of every partition of the events, as retention does.
+    pub fn forget_events(&self) {
+        for partition in 0..PARTITIONS as i32 {
+            let topic = format!("{}-events", self.name);
+            self.kafka.delete_records(&topic, partition, 5);
+        }
     }
 
     /// A job file must be refused, before the job is taken from anybody; what is said.
