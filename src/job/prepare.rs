@@ -164,7 +164,12 @@ pub(super) fn prepare_one(
     check_resync(&options.resync, restored.is_some())?;
     let latest = latest.as_ref();
     let behind = is_behind(start.newest, restored.as_ref());
-    let resent = Resent::decide(&plan, options.resync, &upgrade, behind, restored.is_some());
+    // Its stores hold what an earlier run of it made, and nobody reads them as if they were the live job's.
+    let is_new_shadow = options.shadow && behind && restored.is_none();
+    let resent = match is_new_shadow {
+        true => Resent::all_replaced(&plan),
+        false => Resent::decide(&plan, options.resync, &upgrade, behind, restored.is_some()),
+    };
     if behind && !options.allow_duplicates {
         refuse_append_sinks(&plan)?;
     }
@@ -178,7 +183,7 @@ pub(super) fn prepare_one(
     if !options.allow_duplicates {
         refuse_appended_again(&plan, &derives_from_reread)?;
     }
-    let latest = latest.filter(|_| behind);
+    let latest = latest.filter(|_| behind && !is_new_shadow);
     let hold = Hold::of(restored.as_ref(), latest, &reread).map_err(RunError::of)?;
     let hold = Arc::new(hold);
     let topics = topics(restored.as_ref(), &reread)?;

@@ -57,6 +57,16 @@ impl Resent {
         resent
     }
 
+    /// Every keyed sink loses what it holds: of a shadow that begins anew where one of its name was before.
+    pub fn all_replaced(plan: &Plan) -> Self {
+        let keyed = |sink: &&SinkPlan| dataflow::is_keyed(&sink.config);
+        let sinks = plan.sinks.iter().filter(keyed);
+        Self {
+            resync: BTreeSet::new(),
+            replaced: sinks.map(|sink| sink.name.clone()).collect(),
+        }
+    }
+
     /// What the stores of replaced sinks hold, as losses, by sink.
     ///
     /// # Errors

@@ -14,6 +14,10 @@ const MINUTES_OF_PURCHASES: &str = "
     SELECT user_id, window_start, count(*) AS events FROM tumble(events, INTERVAL '10 seconds')
     WHERE type = 'purchase' GROUP BY user_id, window_start";
 
+const MINUTES_OF_VIEWS: &str = "
+    SELECT user_id, window_start, count(*) AS events FROM tumble(events, INTERVAL '10 seconds')
+    WHERE type = 'page_view' GROUP BY user_id, window_start";
+
 /// A rolling view with what is made of it, and windows, all in keyed stores.
 fn at_first() -> Says {
     Says::at_first()
@@ -93,6 +97,21 @@ fn closed_windows_are_made_again_too() {
     house.produce(100, 0);
     house.run(&says, &[]);
     assert_as_undisturbed(&house, &says);
+}
+
+#[test]
+fn a_second_rebuild_knows_nothing_of_the_first() {
+    let Some(house) = House::open("rebuild-twice") else {
+        return;
+    };
+    house.produce(300, 0);
+    let mut running = house.start(&at_first(), &[]);
+    for again in [MINUTES_OF_PURCHASES, MINUTES_OF_VIEWS] {
+        let says = at_first().view("minutes", again);
+        house.rebuild(&says, "minutes", running);
+        assert_as_undisturbed(&house, &says);
+        running = house.start(&says, &[]);
+    }
 }
 
 #[test]

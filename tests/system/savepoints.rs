@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use crate::{
     crash_points::CRASH_AT,
-    harness::{eventually::eventually, process::Process, redis_server::free_port, s3::Bucket},
+    harness::{
+        crew::Crew, eventually::eventually, process::Process, redis_server::free_port, s3::Bucket,
+    },
     shop::{LIMIT, Shop, ShopJob},
 };
 
@@ -375,5 +377,33 @@ fn a_damaged_savepoint_is_named_by_its_file_and_never_started_from() {
         fs::write(&file, good).unwrap();
     }
     restore_and_finish(&job, &place, 1);
+    job.contents(&shop).assert_same(&shop.undisturbed(&job));
+}
+
+#[test]
+fn a_savepoint_of_two_processes_is_restored_in_one_and_one_of_one_in_two() {
+    let Some(mut shop) = Shop::open(38) else {
+        return;
+    };
+    let job = shop.keyed_job("savepoint-crew");
+    let folder = job.folder.path();
+    let mut crew = Crew::start(folder, 2, || job.listening(1)).await_begin(LIMIT);
+    feed_checkpoints(&mut shop, &job, 3);
+    let of_two = location(&ask_under_load(&mut shop, &job, &["savepoint"]));
+    shop.feed();
+    crew.0[1].terminate();
+    crew.wait_for_success(LIMIT);
+    restore_and_finish(&job, &of_two, 1);
+    job.contents(&shop).assert_same(&shop.undisturbed(&job));
+
+    let mut process = job.await_start(job.listening(1).start());
+    feed_checkpoints(&mut shop, &job, 3);
+    let of_one = location(&ask_under_load(&mut shop, &job, &["savepoint"]));
+    shop.feed();
+    process.terminate();
+    process.wait_for_success(LIMIT);
+    let restored = || job.command(1).args(["--bounded", "--restore", &of_one]);
+    let mut crew = Crew::start(folder, 2, restored);
+    crew.wait_for_success(LIMIT);
     job.contents(&shop).assert_same(&shop.undisturbed(&job));
 }
