@@ -51,7 +51,7 @@ pub use self::sinks::{is_keyed, state_name as outbox_name};
 pub use self::stored::stored_rows;
 use crate::runtime::activity::Stages;
 use crate::runtime::clock::JobClock;
-use crate::runtime::clock_operator;
+use crate::runtime::clock_operator::{self, ClockSettings};
 use crate::runtime::commit::{self, CommitSettings};
 use crate::runtime::context::JobContext;
 use crate::runtime::control::Tick;
@@ -116,13 +116,15 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
         );
         let ticks = clock_operator::clock(
             source.controls,
-            clock,
             local.clone(),
-            aligned,
-            context.replay(),
-            context.ending(),
-            context.place,
-            known(context, scope.index()),
+            ClockSettings {
+                clock,
+                sources: aligned,
+                replay: context.replay(),
+                ending: context.ending(),
+                place: context.place,
+                known: known(context, scope.index()),
+            },
         );
         stages.built(&scope, "clock");
         let mut building = Building {

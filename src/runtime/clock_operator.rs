@@ -39,18 +39,36 @@ pub struct Replay {
     pub positions: Vec<(usize, u32, i64)>,
 }
 
-/// Makes the ticks of this worker. `ending`: positions at which the input is taken to end, by source and split. `known` is told of
-/// all splits and watermarks.
+/// What the clock of a worker has to do with.
+pub struct ClockSettings {
+    /// Follows splits and watermarks.
+    pub clock: JobClock,
+    /// The sources with readers here.
+    pub sources: Vec<AlignedSource>,
+    /// What deliveries wait for.
+    pub replay: Option<Replay>,
+    /// Positions at which the input is taken to end, by source and split.
+    pub ending: Option<Vec<(usize, u32, i64)>>,
+    /// Where this process stands.
+    pub place: Place,
+    /// Is told of all splits and watermarks.
+    pub known: Option<Arc<Stats>>,
+}
+
+/// Makes the ticks of this worker.
 pub fn clock<'scope>(
     controls: StreamVec<'scope, u64, Control>,
-    mut clock: JobClock,
     local: Local,
-    sources: Vec<AlignedSource>,
-    mut replay: Option<Replay>,
-    ending: Option<Vec<(usize, u32, i64)>>,
-    place: Place,
-    known: Option<Arc<Stats>>,
+    settings: ClockSettings,
 ) -> StreamVec<'scope, u64, Tick> {
+    let ClockSettings {
+        mut clock,
+        sources,
+        mut replay,
+        ending,
+        place,
+        known,
+    } = settings;
     let mut told = vec![NO_WATERMARK; sources.len()];
     let mut full = vec![false; place.workers()];
     let mut settled = vec![false; place.workers()];

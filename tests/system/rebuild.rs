@@ -110,6 +110,7 @@ fn a_second_rebuild_knows_nothing_of_the_first() {
         let says = at_first().view("minutes", again);
         house.rebuild(&says, "minutes", running);
         assert_as_undisturbed(&house, &says);
+        house.produce(30, 0);
         running = house.start(&says, &[]);
     }
 }

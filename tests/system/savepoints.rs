@@ -393,10 +393,8 @@ fn a_savepoint_of_two_processes_is_restored_in_one_and_one_of_one_in_two() {
     shop.feed();
     crew.0[1].terminate();
     crew.wait_for_success(LIMIT);
-    restore_and_finish(&job, &of_two, 1);
-    job.contents(&shop).assert_same(&shop.undisturbed(&job));
-
-    let mut process = job.await_start(job.listening(1).start());
+    let restored = job.listening(1).args(["--restore", &of_two]);
+    let mut process = job.await_start(restored.start());
     feed_checkpoints(&mut shop, &job, 3);
     let of_one = location(&ask_under_load(&mut shop, &job, &["savepoint"]));
     shop.feed();
