@@ -33,6 +33,9 @@ start_services() {
   export TIDEWRIGHT_TEST_REQUIRE_SERVICES=1
 }
 
+# The whole-system tests wait more than they compute.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
+
 command -v cargo >/dev/null || die "cargo is missing; see https://rustup.rs"
 mapfile -t missing < <(missing_build_packages)
 debian_packages "${missing[@]}"

@@ -14,6 +14,7 @@ pub mod job;
 pub mod metrics;
 mod pem;
 pub mod place;
+mod resident;
 pub mod runtime;
 pub mod sink;
 pub mod source;

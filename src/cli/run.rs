@@ -16,6 +16,7 @@ use super::validate::parse_override;
 use super::{EXIT_USAGE, failed};
 use crate::control::socket::DEFAULT_SOCKET;
 use crate::job::{self, Allowed, Differences, Restore, RunOptions};
+use crate::resident;
 use crate::runtime::failure;
 use crate::runtime::summary::Summary;
 
@@ -260,6 +261,7 @@ pub fn start(
     }
     let place = prepared.place();
     let progress = (!quiet).then(|| Progress::start(prepared.stats(), place, hint));
+    resident::forget_start();
     let outcome = prepared.run();
     drop(progress);
     match outcome {

@@ -10,6 +10,7 @@ use crate::control::lifecycle::Policy;
 use crate::control::listener::TlsFiles;
 use crate::control::remote::DEFAULT_ADDRESS;
 use crate::control::server::{self, ServerOptions};
+use crate::resident;
 
 /// Arguments of `tidewright serve`.
 #[derive(Debug, Args)]
@@ -71,6 +72,7 @@ pub fn serve(arguments: ServeArguments, log_json: bool) -> ExitCode {
         },
         log_json,
     };
+    resident::forget_start();
     match server::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(error, 1),
