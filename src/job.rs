@@ -251,6 +251,8 @@ impl PreparedJob {
             // A reader that panicked has ended the process already.
             let _ = reader.join();
         }
+        // Whoever takes the job over waits for the end of the socket, and reads the stores then.
+        self.context.stores.close();
         self.finish(undelivered)
     }
 
