@@ -15,7 +15,7 @@ pub struct UpgradeArguments {
     /// Makes this view, with everything that derives from it, again from the records that its sources still hold, while the job
     /// goes on (with --take-over, if it runs); compares what its keyed sinks hold with that, and puts it in their place. May be
     /// repeated.
-    #[arg(long, value_name = "NAME", conflicts_with = "shadow")]
+    #[arg(long, value_name = "NAME")]
     rebuild_view: Vec<String>,
     /// Drops the state of this view, source or sink, which the job file no longer has. May be repeated.
     #[arg(long, value_name = "NAME")]

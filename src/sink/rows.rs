@@ -37,6 +37,13 @@ pub trait StoredRows {
         Ok(true)
     }
 
+    /// Removes everything that the job has there, marks of deleted rows included: tables and files that a shadow has to itself as a
+    /// whole. `may` is asked before each step.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written, or holds what is another job's; what `may` says.
+    fn remove_all(&mut self, may: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError>;
+
     /// What is read, for people.
     fn place(&self) -> &str;
 }
