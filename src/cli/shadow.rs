@@ -9,6 +9,7 @@ use super::validate::parse_override;
 use super::{EXIT_USAGE, failed};
 use crate::job;
 
+/// What can be done about a shadow.
 #[derive(Debug, Subcommand)]
 pub enum ShadowCommand {
     /// Removes a shadow that does not run: its rows in Redis, DynamoDB and embedded stores, and its checkpoints.

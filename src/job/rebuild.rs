@@ -312,7 +312,7 @@ impl Rebuilding {
             let open = |plan: &Plan| {
                 let sink = plan.sinks.iter().find(|sink| sink.name == *name);
                 let sink = sink.ok_or_else(|| RunError::of(format!("there is no sink {name}")))?;
-                dataflow::stored_rows(plan, sink, &stores).map_err(RunError::of)
+                dataflow::rows_if_any(plan, sink, &stores).map_err(RunError::of)
             };
             let (mut a, mut b) = (open(&self.compiled.plan)?, open(&self.shadow.plan)?);
             let difference = compare(&mut *a, &mut *b, &options).map_err(RunError::of)?;

@@ -1,6 +1,5 @@
 //! Removing what a shadow has left: its rows and its checkpoints. The live job is neither asked nor touched.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -101,12 +100,7 @@ fn remove_rows(plan: &Plan, may: &dyn Fn() -> Result<(), SinkError>) -> Result<(
     let stores = EmbeddedStores::default();
     let sinks = plan.sinks.iter();
     for sink in sinks.filter(|sink| dataflow::is_keyed(&sink.config)) {
-        if let SinkConfig::Embedded(config) = &sink.config
-            && !Path::new(&config.path).exists()
-        {
-            continue;
-        }
-        dataflow::stored_rows(plan, sink, &stores)?.remove_all(may)?;
+        dataflow::rows_if_any(plan, sink, &stores)?.remove_all(may)?;
     }
     Ok(())
 }

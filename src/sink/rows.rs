@@ -48,6 +48,28 @@ pub trait StoredRows {
     fn place(&self) -> &str;
 }
 
+/// The rows of a store that has not been made yet.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRows;
+
+impl StoredRows for NoRows {
+    fn page(&mut self) -> Result<Option<Vec<(String, Row)>>, SinkError> {
+        Ok(None)
+    }
+
+    fn get(&mut self, keys: &[String]) -> Result<Vec<Option<Row>>, SinkError> {
+        Ok(vec![None; keys.len()])
+    }
+
+    fn remove_all(&mut self, _: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn place(&self) -> &str {
+        "a store that has not been made yet"
+    }
+}
+
 /// Opens the rows of a sink; they begin with the first page.
 ///
 /// # Errors

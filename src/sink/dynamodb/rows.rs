@@ -218,9 +218,6 @@ impl StoredRows for DynamodbRows {
     }
 
     fn remove_all(&mut self, may: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError> {
-        if !self.exists()? {
-            return Ok(());
-        }
         if let Some(other) = self.other_job()? {
             return Err(SinkError::Fatal(format!(
                 "{}: the table has items of {other:?} as well, so it stays: delete it when nobody needs them",

@@ -63,7 +63,8 @@ impl Archive {
         self.folder.path().join(job).join("rows.redb")
     }
 
-    /// The file of a job of events under a condition, which goes on when the files have been read.
+    /// The file of a job of events under a condition, which goes on when the files have been read. With a condition, it has a sink
+    /// more.
     fn write(&self, job: &str, condition: &str) -> PathBuf {
         let ticks = json!({
             "datagen": { "kind": "events", "seed": 5, "users": 10, "splits": 1, "rate": 100 },
@@ -81,22 +82,28 @@ impl Archive {
              GROUP BY user_id";
         let embedded =
             |from: &str| json!({ "from": from, "embedded": { "path": self.store(job) } });
-        let table = json!({
-            "table": job, "endpoint": self.dynamodb.endpoint(), "region": "us-east-1", "create_table": true,
-        });
+        let table = |table: &str| {
+            json!({ "from": "recent", "dynamodb": {
+                "table": table, "endpoint": self.dynamodb.endpoint(), "region": "us-east-1", "create_table": true,
+            } })
+        };
         let input = self.folder.path().join("input");
-        JobFile::new(job)
+        let file = JobFile::new(job)
             .source("events", events(from_files(&input), "5s"))
             .source("ticks", ticks)
             .view("recent", &recent)
             .view("minutes", &minutes)
             .view("beats", beats)
-            .sink("items", json!({ "from": "recent", "dynamodb": table }))
+            .sink("items", table(job))
             .sink("users", embedded("recent"))
             .sink("minutes", embedded("minutes"))
             .sink("none", json!({ "from": "beats", "blackhole": {} }))
-            .checkpoints("50ms", &self.folder.path().join("checkpoints"))
-            .write(self.folder.path())
+            .checkpoints("50ms", &self.folder.path().join("checkpoints"));
+        let file = match condition {
+            "" => file,
+            _ => file.sink("copy", table(&format!("{job}.copy"))),
+        };
+        file.write(self.folder.path())
     }
 
     fn checkpoints(&self, job: &str) -> Checkpoints {
@@ -127,14 +134,18 @@ impl Archive {
         process
     }
 
-    /// What the stores of a job that has ended hold, by sink.
-    fn rows(&self, job: &str) -> BTreeMap<&'static str, Rows> {
-        let mut items = self.dynamodb.items(job);
+    fn items(&self, table: &str) -> Rows {
+        let mut items = self.dynamodb.items(table);
         items.retain(|_, item| !item.contains_key("_deleted"));
         let items = items.into_iter().map(|(key, item)| {
             let item = item.into_iter().map(|(name, value)| (name, value.into()));
             (key, item.collect())
         });
+        items.collect()
+    }
+
+    /// What the stores of a job that has ended hold, by sink.
+    fn rows(&self, job: &str) -> BTreeMap<&'static str, Rows> {
         let stores = EmbeddedStores::default();
         let store = stores.open(&self.store(job)).unwrap();
         let embedded = |relation: &str| -> Rows {
@@ -143,10 +154,14 @@ impl Archive {
                 .collect()
         };
         let mut rows = BTreeMap::from([
-            ("items", items.collect()),
+            ("items", self.items(job)),
             ("users", embedded("recent")),
             ("minutes", embedded("minutes")),
         ]);
+        let copy = format!("{job}.copy");
+        if self.dynamodb.has_table(&copy) {
+            rows.insert("copy", self.items(&copy));
+        }
         for row in rows
             .values_mut()
             .flat_map(|rows: &mut Rows| rows.values_mut())
@@ -170,13 +185,14 @@ impl Archive {
     /// Whether there is anything of a shadow: its table, its store, its checkpoints.
     fn has(&self, shadow: &str) -> [bool; 3] {
         let folder = self.folder.path().join(&self.name);
+        let job = format!("{}.shadow.{shadow}", self.name);
+        let mut tables = ["", ".copy"]
+            .map(|copy| format!("{}{copy}.shadow.{shadow}", self.name))
+            .into_iter();
         [
-            self.dynamodb
-                .has_table(&format!("{}.shadow.{shadow}", self.name)),
+            tables.any(|table| self.dynamodb.has_table(&table)),
             folder.join(format!("shadow.{shadow}")).exists(),
-            !self
-                .checkpoints(&format!("{}.shadow.{shadow}", self.name))
-                .is_empty(),
+            !self.checkpoints(&job).is_empty(),
         ]
     }
 }
@@ -208,7 +224,9 @@ fn views_over_files_are_made_again_and_nothing_of_the_shadow_is_left() {
         assert!(rebuilt(&process, sink, "different") > 5, "{sink}");
     }
     assert!(rebuilt(&process, "minutes", "only_a") > 5);
-    assert_eq!(archive.rows(&archive.name), archive.undisturbed(PURCHASES));
+    let rows = archive.rows(&archive.name);
+    assert!(rows.contains_key("copy"), "a sink that is new");
+    assert_eq!(rows, archive.undisturbed(PURCHASES));
 }
 
 #[test]
