@@ -12,6 +12,7 @@ mod progress;
 mod remote;
 mod run;
 mod serve;
+mod shadow;
 mod start_arguments;
 mod state;
 mod supervised;
@@ -86,6 +87,9 @@ enum Command {
     Top(top::TopArguments),
     /// Prints a completion script for a shell.
     Completions(completions::CompletionsArguments),
+    /// Removes what a shadow has left.
+    #[command(subcommand)]
+    Shadow(shadow::ShadowCommand),
     /// Looks into a checkpoint or savepoint.
     State(state::StateArguments),
 }
@@ -146,6 +150,7 @@ pub fn main() -> ExitCode {
         Command::Stop(arguments) => control::stop(&arguments),
         Command::Tap(arguments) => tap::tap(&arguments),
         Command::Top(arguments) => top::top(&arguments),
+        Command::Shadow(command) => shadow::shadow(&command),
         Command::State(arguments) => state::state(&arguments),
     }
 }

@@ -48,7 +48,7 @@ pub use self::ownership::owned;
 pub use self::presumed::{brought_over, every_row as presumed_gone, made_whole};
 pub use self::resync::check as check_resync;
 pub use self::sinks::{is_keyed, state_name as outbox_name};
-pub use self::stored::stored_rows;
+pub use self::stored::{rows_if_any, stored_rows};
 use crate::runtime::activity::Stages;
 use crate::runtime::clock::JobClock;
 use crate::runtime::clock_operator::{self, ClockSettings};

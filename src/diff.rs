@@ -180,6 +180,10 @@ mod tests {
             Ok(keys.iter().map(|key| self.rows.get(key).cloned()).collect())
         }
 
+        fn remove_all(&mut self, _: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError> {
+            unreachable!("nothing is removed here")
+        }
+
         fn place(&self) -> &str {
             "memory"
         }

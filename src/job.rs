@@ -9,6 +9,7 @@ mod rebuild;
 mod report;
 mod resent;
 mod restore;
+mod shadow;
 mod start;
 mod start_point;
 mod take_over;
@@ -30,6 +31,7 @@ use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::paths;
 
 pub use self::fit::{check_replay, check_upgrade};
+pub use self::shadow::drop_shadow;
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 use self::vitals::{Vitals, Watching};
 pub use self::{error::RunError, prepare::prepare, rebuild::Differences};
@@ -251,6 +253,8 @@ impl PreparedJob {
             // A reader that panicked has ended the process already.
             let _ = reader.join();
         }
+        // Whoever takes the job over waits for the end of the socket, and reads the stores then.
+        self.context.stores.close();
         self.finish(undelivered)
     }
 

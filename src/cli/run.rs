@@ -15,7 +15,7 @@ use super::upgrade_arguments::UpgradeArguments;
 use super::validate::parse_override;
 use super::{EXIT_USAGE, failed};
 use crate::control::socket::DEFAULT_SOCKET;
-use crate::job::{self, Allowed, Differences, Restore, RunOptions};
+use crate::job::{self, Differences, Restore, RunOptions};
 use crate::resident;
 use crate::runtime::failure;
 use crate::runtime::summary::Summary;
@@ -46,16 +46,6 @@ pub struct RunArguments {
     resync: Vec<String>,
     #[command(flatten)]
     upgrade: UpgradeArguments,
-    /// Makes this view, with everything that derives from it, again from the records that its sources still hold, while the job
-    /// goes on (with --take-over, if it runs); compares what its keyed sinks hold with that, and puts it in their place. May be
-    /// repeated.
-    #[arg(
-        long,
-        value_name = "NAME",
-        conflicts_with = "shadow",
-        help_heading = "Restoring after a change of the job file"
-    )]
-    rebuild_view: Vec<String>,
     /// Read to the ends seen at the start, close all windows, deliver everything, take a final checkpoint and exit.
     #[arg(long)]
     bounded: bool,
@@ -157,10 +147,7 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
         restore,
         shadow: arguments.shadow.is_some(),
         start: start_override,
-        allowed: Allowed {
-            rebuilt: arguments.rebuild_view.iter().cloned().collect(),
-            ..arguments.upgrade.allowed()
-        },
+        allowed: arguments.upgrade.allowed(),
         resync: arguments.resync.iter().cloned().collect(),
         bounded: arguments.bounded,
         until: None,

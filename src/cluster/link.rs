@@ -21,8 +21,10 @@ use crate::runtime::failure;
 
 /// How often a heartbeat is sent.
 const HEARTBEAT_EVERY: Duration = Duration::from_millis(500);
-/// A peer from which nothing has arrived for this long is lost.
-const SILENCE_MAX: Duration = Duration::from_secs(4);
+/// A peer from which nothing has arrived for this long is lost. A process has to end within 5 s of the loss: what is left of
+/// them is for the steps in which a reader looks at the clock, for last words, for giving back the memory of large state, and
+/// for machines that are busy.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// How often a waiting reader looks at the clock.
 const READ_STEP: Duration = Duration::from_millis(250);
 /// How long a failing process tries to tell its peers why.

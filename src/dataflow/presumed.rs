@@ -6,14 +6,13 @@
 //! has, and they go out together with its rows, at versions of this run: nothing newer is undone.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use arrow::array::{ArrayRef, Int8Array, RecordBatch, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use tidewright_jobs::job::{KafkaSourceConfig, SinkConfig, SourceConfig, StartPosition};
+use tidewright_jobs::job::{KafkaSourceConfig, SourceConfig, StartPosition};
 use tidewright_jobs::plan::{NodeId, Plan, RelationKind, SinkInput, SinkPlan};
 use tidewright_operators::DIFF;
 use tidewright_operators::routed::RoutedBatch;
@@ -21,7 +20,7 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::ToStream;
 
 use super::nodes::Batches;
-use super::{Building, resync, sinks, stateless, stored_rows};
+use super::{Building, resync, rows_if_any, sinks, stateless};
 use crate::sink::rows::{Row, StoredRows};
 use crate::sink::{EmbeddedStores, SinkError};
 
@@ -67,11 +66,6 @@ pub fn every_row(
     let SinkInput::Node(NodeId(node)) = sink.input else {
         return Ok(Vec::new());
     };
-    if let SinkConfig::Embedded(config) = &sink.config
-        && !Path::new(&config.path).exists()
-    {
-        return Ok(Vec::new());
-    }
     ReadBack::of(plan, NodeId(node), Reading::Losses).all(plan, sink, stores)
 }
 
@@ -122,11 +116,8 @@ impl ReadBack {
         sink: &SinkPlan,
         stores: &EmbeddedStores,
     ) -> Result<Vec<RecordBatch>, SinkError> {
-        let mut stored = stored_rows(plan, sink, stores)?;
+        let mut stored = rows_if_any(plan, sink, stores)?;
         let mut batches = Vec::new();
-        if !stored.exists()? {
-            return Ok(batches);
-        }
         while let Some(page) = stored.page()? {
             let rows: Vec<Row> = page.into_iter().map(|(_, row)| row).collect();
             let batch = self.rows(rows, &*stored)?;

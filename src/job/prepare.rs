@@ -193,7 +193,9 @@ pub(super) fn prepare_one(
         false => BTreeMap::new(),
     };
     if let Some(rebuilt) = &rebuilt {
-        for (sink, rows) in rebuilt.brought_over(&resent.resync, &stores)? {
+        // The shadow's stores are not those of this job: nobody may get a row from there.
+        let shadows = EmbeddedStores::default();
+        for (sink, rows) in rebuilt.brought_over(&resent.resync, &shadows)? {
             presumed.entry(sink).or_default().extend(rows);
         }
     }

@@ -13,6 +13,7 @@ mod rebuilt;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::thread;
 
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore::{self as checkpoint, Loader, Which};
@@ -25,6 +26,7 @@ use tidewright_operators::StateMemory;
 pub use self::rebuilt::Rebuilt;
 use super::memory::memory;
 use super::prepare::prepare_one;
+use super::shadow;
 use super::take_over::take_over;
 use super::{PreparedJob, Restore, RunError, RunOptions, StartFrom, StartOverride, restore};
 use crate::dataflow;
@@ -71,18 +73,54 @@ pub(super) fn prepare(
     let mut loader = restore::of_all(rebuilding.memory.as_deref());
     let (name, last) = rebuilding.stopped_job(name, &first, &mut loader)?;
     if !first.is_where(&last, &rebuilding.shadow.plan) {
+        tracing::info!("the job has read on meanwhile: reading what has come since");
         rebuilding.run_shadow(Restore::Latest, last)?;
     }
     let rebuilt = rebuilding.rebuilt(name, loader)?;
     options.take_over = None;
     // It says how far back the shadow reads.
     options.start = None;
-    prepare_one(rebuilding.compiled, options, Some(rebuilt))
+    let shadow = Leftover::of(&rebuilding)?;
+    let prepared = prepare_one(rebuilding.compiled, options, Some(rebuilt))?;
+    shadow.remove_meanwhile();
+    Ok(prepared)
+}
+
+/// The shadow when its state and its rows have been taken over.
+struct Leftover {
+    plan: Plan,
+    store: Arc<dyn CheckpointStore>,
+}
+
+impl Leftover {
+    fn of(rebuilding: &Rebuilding) -> Result<Self, RunError> {
+        let plan = rebuilding.shadow.plan.clone();
+        let place = store::job_url(&rebuilding.url, &plan.name);
+        let store = store::open(&place).map_err(RunError::of)?;
+        Ok(Self { plan, store })
+    }
+
+    /// Removes it while the job begins, which does not wait for that.
+    fn remove_meanwhile(self) {
+        let removal = move || match shadow::remove(&self.plan, &self.store) {
+            Ok(()) => tracing::info!("{} is removed", self.plan.name),
+            Err(error) => tracing::warn!(
+                "{} is left, to be removed with `tidewright shadow drop JOB.yaml {SHADOW}`: {error}",
+                self.plan.name
+            ),
+        };
+        let thread = thread::Builder::new().name("shadow".to_owned());
+        if let Err(error) = thread.spawn(removal) {
+            tracing::warn!("the shadow is left: {error}");
+        }
+    }
 }
 
 fn check_options(options: &RunOptions) -> Result<(), RunError> {
     let refused = if options.cluster.is_some() {
         "one process only: run it with --workers N, and let several processes take the job over afterwards"
+    } else if options.shadow {
+        "a job with something to rebuild, which a shadow is not: leave --shadow out"
     } else if options.restore != Restore::Latest {
         "a job that goes on from its latest checkpoint: leave --restore out"
     } else if options.bounded {
@@ -274,7 +312,7 @@ impl Rebuilding {
             let open = |plan: &Plan| {
                 let sink = plan.sinks.iter().find(|sink| sink.name == *name);
                 let sink = sink.ok_or_else(|| RunError::of(format!("there is no sink {name}")))?;
-                dataflow::stored_rows(plan, sink, &stores).map_err(RunError::of)
+                dataflow::rows_if_any(plan, sink, &stores).map_err(RunError::of)
             };
             let (mut a, mut b) = (open(&self.compiled.plan)?, open(&self.shadow.plan)?);
             let difference = compare(&mut *a, &mut *b, &options).map_err(RunError::of)?;

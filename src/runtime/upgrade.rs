@@ -262,9 +262,9 @@ impl Upgrade {
             }
             StateKind::Rows | StateKind::Fixed => Err(format!(
                 "{} does not fit the state in the checkpoint: {change}. Restore the job file that wrote it, or let it begin \
-                 anew, with everything that derives from it: --reset-view {}",
+                 anew, with everything that derives from it: {}",
                 told(name),
-                owner(name)
+                ways_out(operator.kind, owner(name))
             )),
         }
     }
@@ -355,6 +355,17 @@ impl Upgrade {
         if let Ok(kept) = serde_json::to_value(&self.kept) {
             extra.insert(UPGRADE.to_owned(), kept);
         }
+    }
+}
+
+/// The options that go on without an operator's state, and how they differ.
+fn ways_out(kind: StateKind, owner: &str) -> String {
+    match kind {
+        StateKind::Fixed => format!(
+            "empty with --reset-view {owner}, or made of the records that its sources still hold with --rebuild-view {owner}"
+        ),
+        // A source's rows are only in its records.
+        _ => format!("--reset-view {owner}"),
     }
 }
 

@@ -37,8 +37,37 @@ pub trait StoredRows {
         Ok(true)
     }
 
+    /// Removes everything that the job has there, marks of deleted rows included: tables and files that a shadow has to itself as a
+    /// whole. `may` is asked before each step.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written, or holds what is another job's; what `may` says.
+    fn remove_all(&mut self, may: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError>;
+
     /// What is read, for people.
     fn place(&self) -> &str;
+}
+
+/// The rows of a store that has not been made yet.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRows;
+
+impl StoredRows for NoRows {
+    fn page(&mut self) -> Result<Option<Vec<(String, Row)>>, SinkError> {
+        Ok(None)
+    }
+
+    fn get(&mut self, keys: &[String]) -> Result<Vec<Option<Row>>, SinkError> {
+        Ok(vec![None; keys.len()])
+    }
+
+    fn remove_all(&mut self, _: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn place(&self) -> &str {
+        "a store that has not been made yet"
+    }
 }
 
 /// Opens the rows of a sink; they begin with the first page.

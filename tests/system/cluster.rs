@@ -9,7 +9,10 @@ mod results;
 mod start;
 mod status;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -26,6 +29,8 @@ use crate::{
 /// The exit code of a process whose job has lost another process, or never found it.
 const PEER_LOST: i32 = 5;
 const PANICKED: i32 = 101;
+/// How soon the other processes of a job have ended when one is lost, from the loss on.
+const SOON: Duration = Duration::from_secs(5);
 
 const COUNTS: &str = "SELECT user_id, count(*) AS events, sum(price * quantity) AS amount
     FROM rolling(events, INTERVAL '1 hour', INTERVAL '1 minute') GROUP BY user_id";

@@ -1,5 +1,7 @@
 //! A view that is made again from what its sources still hold, while the job goes on, and then takes the old one's place.
 
+mod files;
+
 use crate::crash_points::CRASH_AT;
 use crate::harness::process::Process;
 use crate::upgrade::house::{House, SEGMENTS, SOCKET, Says, sum};

@@ -429,8 +429,8 @@ impl ShopJob {
         })
     }
 
-    /// Suspends a process of it at a moment when it holds no lock that its successor needs.
-    pub fn suspend(&self, process: &Process) {
+    /// Suspends a process of it at a moment when it holds no lock that its successor needs; that moment.
+    pub fn suspend(&self, process: &Process) -> Instant {
         let checkpoints = self.store_url.strip_prefix("file://").unwrap();
         let mut locks = vec![format!("{checkpoints}/{}/.lock", self.name).into()];
         locks.extend(
@@ -438,6 +438,7 @@ impl ShopJob {
                 .map(|name| self.folder.path().join(format!("{name}.jsonl"))),
         );
         eventually(LIMIT, "no lock is held", || {
+            let since = Instant::now();
             process.suspend();
             // The signal takes effect at once for threads that run, and before they return to their work for the others.
             thread::sleep(Duration::from_millis(20));
@@ -447,8 +448,8 @@ impl ShopJob {
             if held {
                 process.resume();
             }
-            (!held).then_some(())
-        });
+            (!held).then_some(since)
+        })
     }
 }
 

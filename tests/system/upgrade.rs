@@ -72,7 +72,8 @@ fn an_incompatible_change_is_named_refused_and_done_when_asked_for() {
         "view recent (recent/",
         "count(*)",
         "is new",
-        "--reset-view recent",
+        "empty with --reset-view recent",
+        "--rebuild-view recent",
     ] {
         assert!(log.contains(part), "{part} is not in\n{log}");
     }

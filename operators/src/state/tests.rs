@@ -344,10 +344,15 @@ fn keys_in_splits_are_restored_with_their_split_and_no_other() {
 
 #[test]
 fn what_is_in_memory_stays_within_the_limit_and_nothing_is_lost() {
-    let memory = Arc::new(StateMemory::new(400_000, 1, &std::env::temp_dir()));
-    let mut state = State::default();
+    const LIMIT: usize = 400_000;
+    let memory = Arc::new(StateMemory::new(LIMIT, 1, &std::env::temp_dir()));
+    let (mut state, mut whole) = (State::default(), State::default());
     state.spill_to(&memory, 0).unwrap();
     let key = |number: u32| number.wrapping_mul(0x9e37_79b9).to_be_bytes();
+    for number in 0..20_000 {
+        put(&mut whole, &key(number), 0, &[0; 40]);
+    }
+    assert!(whole.bytes() > 4 * LIMIT, "{}", whole.bytes());
     for round in 1..4u8 {
         for number in 0..20_000 {
             put(&mut state, &key(number), 0, &[round; 40]);
@@ -355,6 +360,11 @@ fn what_is_in_memory_stays_within_the_limit_and_nothing_is_lost() {
                 state.checkpoint();
                 trim(&mut state);
                 assert!(state.slots.len() < 4_000, "{}", state.slots.len());
+                // A quarter of the limit is for the page cache; the rest holds, but for the key that was asked for last.
+                let used = memory.used_bytes();
+                assert!(used <= LIMIT - LIMIT / 4 + 1_000, "{used} bytes");
+                // What vacant places take is bounded too: those of as many keys as came between two trims.
+                assert!(state.bytes() * 3 < whole.bytes(), "{}", state.bytes());
             }
         }
     }

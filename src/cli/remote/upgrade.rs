@@ -47,6 +47,7 @@ fn try_upgrade(arguments: &UpgradeJobArguments) -> Result<ExitCode, ExitCode> {
         file_name,
         set: changes(&arguments.overrides),
         reset_views: allowed.reset,
+        rebuild_views: allowed.rebuilt,
         drop_views: allowed.dropped,
         allow_non_restored_state: allowed.non_restored_state,
     };

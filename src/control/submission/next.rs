@@ -44,6 +44,10 @@ pub struct UpgradeRequest {
     /// Views and sources that begin anew, with all that derives from them.
     #[serde(default)]
     pub reset_views: BTreeSet<String>,
+    /// Views that are made again, with all that derives from them, from the records that their sources still hold, while the job goes
+    /// on; they take the place of what it has then. For jobs of one process.
+    #[serde(default)]
+    pub rebuild_views: BTreeSet<String>,
     /// Views, sources and sinks that the file no longer has and whose state may go.
     #[serde(default)]
     pub drop_views: BTreeSet<String>,
@@ -131,6 +135,7 @@ pub fn upgraded(
     overrides.extend(name.cloned());
     let once = Once {
         reset_views: request.reset_views,
+        rebuild_views: request.rebuild_views,
         drop_views: request.drop_views,
         allow_non_restored_state: request.allow_non_restored_state,
         ..Once::default()
@@ -149,6 +154,7 @@ pub fn upgraded(
             compiled.plan.name, job.name
         )));
     }
+    check_rebuild(&new, &compiled)?;
     check_files(&new, &compiled, folders, allowed)?;
     let old = compile_version(version, allowed)?;
     if old.job.checkpoint.store != compiled.job.checkpoint.store {
@@ -224,7 +230,7 @@ impl Once {
     fn allowed(&self) -> Allowed {
         Allowed {
             reset: self.reset_views.clone(),
-            rebuilt: BTreeSet::new(),
+            rebuilt: self.rebuild_views.clone(),
             dropped: self.drop_views.clone(),
             non_restored_state: self.allow_non_restored_state,
             outboxes_anew: false,
@@ -243,6 +249,36 @@ pub fn as_shadow(compiled: Compiled, shadow: Option<&str>) -> Result<Compiled, R
         None => Ok(compiled),
         Some(shadow) => compiled.shadow(shadow).map_err(Refused::Request),
     }
+}
+
+/// What would only come out when the version starts, as far as it can be known before.
+fn check_rebuild(new: &NewVersion, compiled: &Compiled) -> Result<(), Refused> {
+    let views = &new.once.rebuild_views;
+    let is_view = |view: &&String| compiled.plan.views.iter().any(|(name, _)| name == *view);
+    let refused = if views.is_empty() {
+        return Ok(());
+    } else if new.shadow.is_some() {
+        "a shadow has nothing to rebuild: replay it under the same name".to_owned()
+    } else if new.processes != 1 {
+        format!(
+            "views are rebuilt by one process, and the job has {}: rescale it to one first, and back afterwards",
+            new.processes
+        )
+    } else if let Some(view) = views.iter().find(|view| !is_view(view)) {
+        let names: Vec<_> = compiled
+            .plan
+            .views
+            .iter()
+            .map(|(name, _)| &**name)
+            .collect();
+        format!(
+            "there is no view {view} to rebuild; there are: {}",
+            names.join(", ")
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Refused::Request(format!("--rebuild-view: {refused}")))
 }
 
 fn check_files(

@@ -58,6 +58,10 @@ impl StoredRows for Nowhere {
         Ok(Vec::new())
     }
 
+    fn remove_all(&mut self, _: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError> {
+        unreachable!("nothing is removed here")
+    }
+
     fn place(&self) -> &str {
         "nowhere"
     }

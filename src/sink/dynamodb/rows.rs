@@ -16,6 +16,7 @@ use super::{
 use crate::sink::{
     SinkContext, SinkError,
     rows::{Row, StoredRows, is_live},
+    verdict::field,
 };
 
 /// Keys in one BatchGetItem: the service's limit.
@@ -109,6 +110,37 @@ impl DynamodbRows {
         is_live(&row, &self.context.job).then_some((key, row))
     }
 
+    /// Another job that has items in the table.
+    fn other_job(&self) -> Result<Option<String>, SinkError> {
+        let mut from = None;
+        loop {
+            let sent = self
+                .client
+                .scan()
+                .table_name(&self.table)
+                .projection_expression("#job")
+                .expression_attribute_names("#job", field::JOB)
+                .consistent_read(true)
+                .set_exclusive_start_key(from)
+                .send();
+            let page = self
+                .runtime
+                .block_on(sent)
+                .map_err(|error| sink_error(&self.place, failure::of(&error)))?;
+            let mut owners = page
+                .items()
+                .iter()
+                .map(|item| item.get(field::JOB).map(text).unwrap_or_default());
+            if let Some(other) = owners.find(|owner| **owner != *self.context.job) {
+                return Ok(Some(other));
+            }
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
     /// The items of some keys; those that the service leaves out are asked for again.
     fn batch(&self, keys: &[String], found: &mut HashMap<String, Row>) -> Result<(), SinkError> {
         let keys: Result<Vec<_>, _> = keys.iter().map(|key| self.key_item(key)).collect();
@@ -183,6 +215,18 @@ impl StoredRows for DynamodbRows {
             self.batch(keys, &mut found)?;
         }
         Ok(keys.iter().map(|key| found.remove(key)).collect())
+    }
+
+    fn remove_all(&mut self, may: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError> {
+        if let Some(other) = self.other_job()? {
+            return Err(SinkError::Fatal(format!(
+                "{}: the table has items of {other:?} as well, so it stays: delete it when nobody needs them",
+                self.place
+            )));
+        }
+        may()?;
+        let deleted = table::delete(&self.client, &self.table, &self.place);
+        self.runtime.block_on(deleted)
     }
 
     fn exists(&mut self) -> Result<bool, SinkError> {

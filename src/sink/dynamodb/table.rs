@@ -76,6 +76,22 @@ pub(super) async fn describe(
     }
 }
 
+/// Deletes a table, and waits until it is gone.
+pub(super) async fn delete(client: &Client, name: &str, place: &str) -> Result<(), SinkError> {
+    let sent = client.delete_table().table_name(name).send().await;
+    sent.map_err(|error| sink_error(place, failure::of(&error)))?;
+    let begun = Instant::now();
+    while begun.elapsed() < CREATION_TIME_MAX {
+        if describe(client, name, place).await?.is_none() {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Err(SinkError::Transient(format!(
+        "{place}: the table is still being deleted"
+    )))
+}
+
 fn check_key(table: &TableDescription, wanted: &Wanted, place: &str) -> Result<(), SinkError> {
     let key_type = |name: &str| {
         let mut definitions = table.attribute_definitions().iter();

@@ -1,6 +1,9 @@
 //! Reading the rows of an embedded store back, while no job has it open.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use tidewright_jobs::job::EmbeddedSinkConfig;
@@ -17,6 +20,7 @@ const PAGE_ROWS: usize = 1000;
 /// The rows of one relation.
 pub struct EmbeddedRows {
     place: String,
+    path: PathBuf,
     relation: String,
     store: EmbeddedStore,
     /// The last key of the page before.
@@ -43,6 +47,7 @@ impl EmbeddedRows {
         })?;
         Ok(Self {
             place,
+            path: path.to_owned(),
             relation: context.relation.to_string(),
             store,
             after: None,
@@ -81,6 +86,20 @@ impl StoredRows for EmbeddedRows {
                 .map_err(|error| self.failed(&error))
         };
         keys.iter().map(row).collect()
+    }
+
+    fn remove_all(&mut self, may: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError> {
+        may()?;
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(SinkError::Fatal(
+                format!("{}: it cannot be removed: {error}", self.place),
+            )),
+            _ => {
+                // The shadow's folder stays while something else is in it.
+                let _ = self.path.parent().map(fs::remove_dir);
+                Ok(())
+            }
+        }
     }
 
     fn place(&self) -> &str {

@@ -52,6 +52,12 @@ impl EmbeddedStores {
         Ok(store)
     }
 
+    /// Closes the stores that nobody else holds any more: another process may open them then.
+    pub fn close(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clear();
+    }
+
     /// The stores that are open, by path.
     #[must_use]
     pub fn all(&self) -> Vec<(PathBuf, EmbeddedStore)> {

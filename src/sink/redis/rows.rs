@@ -14,6 +14,7 @@ use crate::sink::{
     SinkContext, SinkError,
     key::KeyTemplate,
     rows::{Row, StoredRows, is_live},
+    verdict::field,
 };
 
 /// Keys looked at in one step of a scan.
@@ -49,6 +50,43 @@ impl RedisRows {
             cursor: Some(0),
             seen: HashSet::new(),
         })
+    }
+
+    /// The next keys that begin as the sink's do, each once; `None` after the last.
+    fn scan(&mut self) -> Result<Option<Vec<String>>, SinkError> {
+        let Some(cursor) = self.cursor else {
+            return Ok(None);
+        };
+        let (next, mut keys): (u64, Vec<String>) = cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(format!("{}*", literally(self.template.prefix())))
+            .arg("COUNT")
+            .arg(SCAN_COUNT)
+            .arg("TYPE")
+            .arg("hash")
+            .query(&mut self.connection)
+            .map_err(|error| reply::of_error(&self.place, &error))?;
+        self.cursor = (next != 0).then_some(next);
+        keys.retain(|key| self.seen.insert(key_hash(key.as_bytes())));
+        Ok(Some(keys))
+    }
+
+    /// Those of some keys whose hashes are the job's.
+    fn owned(&mut self, keys: Vec<String>) -> Result<Vec<String>, SinkError> {
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        let mut reads = Pipeline::new();
+        for key in &keys {
+            reads.cmd("HGET").arg(key).arg(field::JOB);
+        }
+        let owners: Vec<Option<String>> = reads
+            .query(&mut self.connection)
+            .map_err(|error| reply::of_error(&self.place, &error))?;
+        let owned = keys.into_iter().zip(owners);
+        let owned = owned.filter(|(_, owner)| owner.as_deref() == Some(&*self.context.job));
+        Ok(owned.map(|(key, _)| key).collect())
     }
 
     /// The hashes under full keys, where they are rows of this sink.
@@ -100,21 +138,9 @@ impl RedisRows {
 
 impl StoredRows for RedisRows {
     fn page(&mut self) -> Result<Option<Vec<(String, Row)>>, SinkError> {
-        let Some(cursor) = self.cursor else {
+        let Some(keys) = self.scan()? else {
             return Ok(None);
         };
-        let (next, mut keys): (u64, Vec<String>) = cmd("SCAN")
-            .arg(cursor)
-            .arg("MATCH")
-            .arg(format!("{}*", literally(self.template.prefix())))
-            .arg("COUNT")
-            .arg(SCAN_COUNT)
-            .arg("TYPE")
-            .arg("hash")
-            .query(&mut self.connection)
-            .map_err(|error| reply::of_error(&self.place, &error))?;
-        self.cursor = (next != 0).then_some(next);
-        keys.retain(|key| self.seen.insert(key_hash(key.as_bytes())));
         let rows = self.read(&keys)?;
         let prefix = self.template.prefix().len();
         let found = keys.into_iter().zip(rows);
@@ -126,6 +152,23 @@ impl StoredRows for RedisRows {
         let prefix = self.template.prefix();
         let keys: Vec<String> = keys.iter().map(|key| format!("{prefix}{key}")).collect();
         self.read(&keys)
+    }
+
+    fn remove_all(&mut self, may: &dyn Fn() -> Result<(), SinkError>) -> Result<(), SinkError> {
+        self.cursor = Some(0);
+        self.seen.clear();
+        while let Some(keys) = self.scan()? {
+            let keys = self.owned(keys)?;
+            if keys.is_empty() {
+                continue;
+            }
+            may()?;
+            cmd("UNLINK")
+                .arg(&keys)
+                .exec(&mut self.connection)
+                .map_err(|error| reply::of_error(&self.place, &error))?;
+        }
+        Ok(())
     }
 
     fn place(&self) -> &str {

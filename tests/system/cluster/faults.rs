@@ -1,17 +1,17 @@
 //! A process that dies, hangs, is suspended or cut off ends the others, soon and with the reason; and nothing is lost.
 
 use std::{
-    env, fs, thread,
+    collections::BTreeMap,
+    env,
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
-use super::{PANICKED, PEER_LOST, assert_ended, command, endless, start};
+use super::{PANICKED, PEER_LOST, SOON, assert_ended, command, endless, start};
 use crate::{
     harness::{
         crew::{self, Crew},
-        eventually::eventually,
         process::Process,
         proxy::Proxy,
         random::Random,
@@ -20,8 +20,6 @@ use crate::{
     shop::{LIMIT, Shop, ShopJob, watch},
 };
 
-/// Twice what is promised, for slow machines.
-const SOON: Duration = Duration::from_secs(10);
 const FENCED: i32 = 3;
 
 /// What a variable says, for longer tests than usual.
@@ -36,9 +34,9 @@ fn kills_last() -> u64 {
     seconds("TIDEWRIGHT_TEST_CLUSTER_SECONDS", 20)
 }
 
-/// Longer than it takes to lose against the next generation; `TIDEWRIGHT_TEST_SUSPEND_SECONDS=30` for a long sleep.
-fn sleep_lasts() -> Duration {
-    Duration::from_secs(seconds("TIDEWRIGHT_TEST_SUSPEND_SECONDS", 0))
+/// How long a zombie sleeps on while the next generation works; `TIDEWRIGHT_TEST_SUSPEND_SECONDS=30` for a long sleep.
+fn sleep_lasts() -> u64 {
+    seconds("TIDEWRIGHT_TEST_SUSPEND_SECONDS", 3)
 }
 
 /// The others must end soon after this moment, and name who was lost.
@@ -94,9 +92,23 @@ fn await_checkpoint(shop: &mut Shop, job: &ShopJob) {
     });
 }
 
+/// No row of the job's keyed stores is older than it was, or gone without a mark.
+fn assert_none_went_back(before: Vec<(String, String)>, shop: &Shop, job: &ShopJob) {
+    let after: BTreeMap<_, _> = job.versions(shop).into_iter().collect();
+    assert!(!before.is_empty());
+    for (key, version) in before {
+        let now = after.get(&key);
+        assert!(
+            now >= Some(&version),
+            "{key} went back from {version} to {now:?}"
+        );
+    }
+}
+
 #[test]
 fn a_suspended_process_ends_the_others_and_loses_against_the_next_generation() {
-    let Some(mut shop) = Shop::open(42) else {
+    let lasts = sleep_lasts();
+    let Some(mut shop) = Shop::with_events(42, 60_000 + lasts * 4_000) else {
         return;
     };
     for suspended in [0, 2] {
@@ -105,15 +117,19 @@ fn a_suspended_process_ends_the_others_and_loses_against_the_next_generation() {
         let mut crew = start(&job, 3, 1);
         await_checkpoint(&mut shop, &job);
         let mut zombie = crew.0.remove(suspended);
-        let since = Instant::now();
-        job.suspend(&zombie);
+        let since = job.suspend(&zombie);
         assert_end_soon(since, &mut crew.0, suspended);
         let mut next = start(&job, 3, 1);
         await_checkpoint(&mut shop, &job);
-        thread::sleep(sleep_lasts().saturating_sub(since.elapsed()));
+        shop.feed_for(Duration::from_secs(lasts));
+        let claimed = job.head().unwrap().generation;
+        let written = job.versions(&shop);
         zombie.resume();
         assert_ended(&mut zombie, &[PEER_LOST, FENCED], &[]);
+        next.assert_running();
         await_checkpoint(&mut shop, &job);
+        assert_eq!(job.head().unwrap().generation, claimed);
+        assert_none_went_back(written, &shop, &job);
         next.0[1].terminate();
         next.wait_for_success(LIMIT);
         job.finish();
@@ -122,37 +138,52 @@ fn a_suspended_process_ends_the_others_and_loses_against_the_next_generation() {
     }
 }
 
-#[test]
-fn a_network_cut_between_two_of_three_processes_ends_all_of_them() {
-    let folder = TempDir::new().unwrap();
-    let job = endless(folder.path());
+/// Three processes, of which process 1 reaches process 0 only by a way that can be cut.
+fn start_with_detour(job: &ShopJob) -> (Crew, Proxy) {
+    let folder = job.folder.path();
     let addresses = crew::addresses(3);
-    let direct = crew::write_hosts(folder.path(), &addresses);
-    // Process 1 reaches process 0 only by a way that can be cut.
+    let direct = crew::write_hosts(folder, &addresses);
     let proxy = Proxy::start(&addresses[0]);
     let detour = [vec![proxy.address()], addresses[1..].to_vec()].concat();
-    let detour = crew::write_hosts(folder.path(), &detour);
-    let processes = [(0, &direct), (1, &detour), (2, &direct)].map(|(index, hosts)| {
-        crew::as_process(command(&job, folder.path()), index, 3, hosts).start()
-    });
-    let mut crew = Crew(processes.into()).await_begin(LIMIT);
-    eventually(LIMIT, "a checkpoint", || {
-        let head = folder.path().join("checkpoints/endless/HEAD");
-        fs::read_to_string(head)
-            .ok()?
-            .contains("manifests/")
-            .then_some(())
-    });
+    let detour = crew::write_hosts(folder, &detour);
+    let processes = [(0, &direct), (1, &detour), (2, &direct)];
+    let processes =
+        processes.map(|(index, hosts)| crew::as_process(job.command(1), index, 3, hosts).start());
+    (Crew(processes.into()).await_begin(LIMIT), proxy)
+}
+
+#[test]
+fn a_network_cut_under_load_ends_all_processes_and_changes_no_result() {
+    let Some(mut shop) = Shop::open(43) else {
+        return;
+    };
+    let job = shop.job("cut");
+    let versions = watch::versions_in_redis(&shop, &job);
+    let (mut crew, proxy) = start_with_detour(&job);
+    await_checkpoint(&mut shop, &job);
+    shop.feed_for(Duration::from_millis(500));
+    crew.assert_running();
     let since = Instant::now();
     proxy.freeze();
-    let [zero, one, two] = &mut crew.0[..] else {
-        unreachable!("three were started");
-    };
-    // Either side notices first and tells the third; the other side may hear only silence.
-    assert_ended(zero, &[PEER_LOST], &["nothing has arrived from it for 4 s"]);
-    assert_ended(one, &[PEER_LOST], &["nothing has arrived from it for 4 s"]);
-    assert_ended(two, &[PEER_LOST], &["nothing has arrived from it for 4 s"]);
+    shop.feed_for(Duration::from_secs(1));
+    for process in &mut crew.0 {
+        // Either side notices first and tells the third; the other side may hear only silence.
+        assert_ended(
+            process,
+            &[PEER_LOST],
+            &["nothing has arrived from it for 3 s"],
+        );
+    }
     assert!(since.elapsed() < SOON, "they took {:?}", since.elapsed());
+    let written = job.versions(&shop);
+    let mut next = start(&job, 3, 1);
+    await_checkpoint(&mut shop, &job);
+    next.0[2].terminate();
+    next.wait_for_success(LIMIT);
+    assert_none_went_back(written, &shop, &job);
+    job.finish();
+    versions.end();
+    job.contents(&shop).assert_same(&shop.undisturbed(&job));
 }
 
 #[test]

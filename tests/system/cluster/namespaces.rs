@@ -1,13 +1,10 @@
 //! A network that is really cut: two machines whose cable is pulled out.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Instant};
 
 use tempfile::TempDir;
 
-use super::{PEER_LOST, assert_ended, endless, running};
+use super::{PEER_LOST, SOON, assert_ended, endless, running};
 use crate::{
     harness::{
         certificates::Authority,
@@ -18,9 +15,6 @@ use crate::{
     },
     shop::LIMIT,
 };
-
-/// Twice what is promised, for slow machines.
-const SOON: Duration = Duration::from_secs(10);
 
 #[test]
 fn processes_whose_network_is_cut_end_and_go_on_when_it_is_back() {
@@ -57,7 +51,7 @@ fn processes_whose_network_is_cut_end_and_go_on_when_it_is_back() {
         assert_ended(
             process,
             &[PEER_LOST],
-            &["nothing has arrived from it for 4 s"],
+            &["nothing has arrived from it for 3 s"],
         );
     }
     assert!(since.elapsed() < SOON, "they took {:?}", since.elapsed());

@@ -40,6 +40,12 @@ impl Checkpoints {
         self.latest().as_ref().map_or(0, read_by)
     }
 
+    /// Nobody has a checkpoint here, nor has claimed it.
+    pub fn is_empty(&self) -> bool {
+        let folders = ["manifests/", "state/"].map(|folder| self.store.list(folder).unwrap());
+        self.store.head().unwrap().is_none() && folders.iter().all(Vec::is_empty)
+    }
+
     /// The generation and the holder of HEAD.
     pub fn claim(&self) -> (u64, String) {
         let (head, _) = self.store.head().unwrap().unwrap();

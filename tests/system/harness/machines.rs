@@ -1,8 +1,12 @@
 //! Machines that exist only for a test: network namespaces with a cable between them.
 
-use std::process::{self, Stdio};
+use std::{
+    io::{self, Write},
+    process::{self, Stdio},
+    thread,
+};
 
-use super::services::unique_name;
+use super::services::{skip, unique_name};
 
 /// The end of the cable in each of them.
 const CABLE: &str = "cable";
@@ -13,16 +17,13 @@ const ADDRESSES: [&str; 2] = ["10.99.0.1", "10.99.0.2"];
 pub struct Machines(pub [String; 2]);
 
 impl Machines {
-    /// `None` where nobody may make namespaces.
+    /// `None` where nobody may make namespaces: that needs root, who must be able to where everything must run.
     pub fn new() -> Option<Self> {
         let machines = Self(["left", "right"].map(unique_name));
         let [left, right] = &machines.0;
         let made = ip(&["netns", "add", left]) && ip(&["netns", "add", right]);
         if !made {
-            eprintln!(
-                "skipped: network namespaces cannot be made here (root and iproute2 are needed)"
-            );
-            return None;
+            return cannot_be_made();
         }
         let cable = [
             "link", "add", CABLE, "netns", left, "type", "veth", "peer", CABLE, "netns", right,
@@ -59,6 +60,17 @@ impl Drop for Machines {
             ip(&["netns", "delete", machine]);
         }
     }
+}
+
+fn cannot_be_made<T>() -> Option<T> {
+    let reason = "network namespaces cannot be made here (root and iproute2 are needed)";
+    if rustix::process::geteuid().is_root() {
+        return skip(reason);
+    }
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    // Not by a macro: what a test prints is kept back unless it fails.
+    let _ = writeln!(io::stderr(), "skipped {test}: {reason}");
+    None
 }
 
 fn ip(arguments: &[&str]) -> bool {

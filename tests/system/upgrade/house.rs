@@ -273,7 +273,9 @@ impl House {
         let socket = self.other_socket();
         let flags = ["--rebuild-view", view, "--take-over", SOCKET];
         let flags = [&flags[..], &["--socket", &socket, "--summary", "json"]].concat();
-        let mut process = self.command(&self.name, says, &flags).start();
+        let command = self.command(&self.name, says, &flags);
+        let told = "warn,tidewright::job::rebuild=info";
+        let mut process = command.env("RUST_LOG", told).start();
         eventually(LIMIT, "the job is taken over", || {
             assert!(
                 process.is_running(),
@@ -287,9 +289,26 @@ impl House {
         });
         running.wait_for_success(LIMIT);
         self.await_everything(&mut process, &self.checkpoints());
+        self.await_no_shadow("rebuild");
         process.terminate();
         process.wait_for_success(LIMIT);
+        let log = process.stderr();
+        assert!(
+            log.contains("reading what has come since"),
+            "nothing has come while the shadow ran:\n{log}"
+        );
         process
+    }
+
+    /// Waits until nothing of a shadow is left.
+    fn await_no_shadow(&self, shadow: &str) {
+        let job = format!("{}.shadow.{shadow}", self.name);
+        let checkpoints = Checkpoints::of(&self.store_url(), &job);
+        let prefix = format!("shadow:{shadow}:{}:", self.name);
+        eventually(LIMIT, "the shadow is removed", || {
+            let rows = self.redis.hashes(&prefix);
+            (rows.is_empty() && checkpoints.is_empty()).then_some(())
+        });
     }
 
     /// Runs a command of this job that ends by itself.

@@ -53,6 +53,12 @@ impl StateMemory {
         self.fetched.load(Ordering::Relaxed)
     }
 
+    /// Bytes of keyed state in memory, as the states counted them when they were last trimmed.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// The folder for what is not in memory.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -21,6 +21,9 @@ pub struct Once {
     /// Views and sources that begin anew.
     #[serde(default)]
     pub reset_views: BTreeSet<String>,
+    /// Views that are made again from retained records while the version before goes on.
+    #[serde(default)]
+    pub rebuild_views: BTreeSet<String>,
     /// Views, sources and sinks whose state may go.
     #[serde(default)]
     pub drop_views: BTreeSet<String>,
@@ -79,6 +82,9 @@ impl Once {
         for view in &self.reset_views {
             add(&["--reset-view", view]);
         }
+        for view in &self.rebuild_views {
+            add(&["--rebuild-view", view]);
+        }
         for view in &self.drop_views {
             add(&["--drop-view", view]);
         }
@@ -122,6 +128,7 @@ mod tests {
         }
         let upgrade = Once {
             reset_views: ["x".to_owned()].into(),
+            rebuild_views: ["z".to_owned()].into(),
             drop_views: ["y".to_owned()].into(),
             allow_non_restored_state: true,
             allow_duplicates: true,
@@ -129,7 +136,7 @@ mod tests {
         };
         assert_eq!(
             arguments(&upgrade),
-            "--allow-duplicates --reset-view x --drop-view y --allow-non-restored-state"
+            "--allow-duplicates --reset-view x --rebuild-view z --drop-view y --allow-non-restored-state"
         );
         let json = serde_json::to_string(&replay(ReplayFrom::Offsets(BTreeMap::from([(
             "a".to_owned(),
