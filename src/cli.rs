@@ -59,6 +59,8 @@ enum Command {
     Logs(remote::LogsArguments),
     /// Ends a server's job.
     Cancel(remote::CancelArguments),
+    /// Removes a job that has ended from a server's list; its checkpoints stay.
+    Remove(remote::RemoveArguments),
     /// Gives a server's running job other workers or processes.
     Rescale(remote::RescaleArguments),
     /// Gives a server's running job another job file.
@@ -133,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::List(arguments) => remote::list(&arguments),
         Command::Logs(arguments) => remote::logs(&arguments),
         Command::Cancel(arguments) => remote::cancel(&arguments),
+        Command::Remove(arguments) => remote::remove(&arguments),
         Command::Rescale(arguments) => remote::rescale(&arguments),
         Command::Upgrade(arguments) => remote::upgrade(&arguments),
         Command::Replay(arguments) => remote::replay(&arguments),

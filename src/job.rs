@@ -29,7 +29,7 @@ use std::{
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::paths;
 
-pub use self::fit::{check_replay, check_upgrade};
+pub use self::fit::{check_replay, check_savepoint, check_upgrade};
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 use self::vitals::{Vitals, Watching};
 pub use self::{error::RunError, prepare::prepare, rebuild::Differences};

@@ -8,6 +8,7 @@ mod kills;
 mod processes;
 mod supervision;
 mod tap;
+mod savepoints;
 
 use serde_json::{Value, json};
 
