@@ -85,9 +85,9 @@ impl ServerArguments {
     }
 }
 
-/// A refusal or failure, told on standard error, with the exit code that it has.
-pub fn told(error: RemoteError) -> ExitCode {
-    let code = match &error {
+/// The exit code of a refusal or failure.
+pub fn exit_code(error: &RemoteError) -> u8 {
+    match error {
         RemoteError::Unreachable { .. } => EXIT_UNREACHABLE,
         RemoteError::NotUnderstood(_) => 1,
         RemoteError::Refused(problem) => match problem.status {
@@ -96,7 +96,12 @@ pub fn told(error: RemoteError) -> ExitCode {
             400..=499 => EXIT_USAGE,
             _ => 1,
         },
-    };
+    }
+}
+
+/// A refusal or failure, told on standard error, with the exit code that it has.
+pub fn told(error: RemoteError) -> ExitCode {
+    let code = exit_code(&error);
     if let RemoteError::Refused(problem) = &error
         && !problem.diagnostics.is_empty()
     {
