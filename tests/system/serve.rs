@@ -5,10 +5,12 @@ mod changes;
 mod command_line;
 mod files;
 mod kills;
+mod limits;
 mod processes;
 mod supervision;
 mod tap;
 mod savepoints;
+mod secrets;
 
 use serde_json::{Value, json};
 
