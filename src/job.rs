@@ -3,6 +3,7 @@
 mod answers;
 mod error;
 mod fit;
+pub mod logged;
 mod memory;
 mod prepare;
 mod rebuild;

@@ -6,11 +6,12 @@ mod command_line;
 mod files;
 mod kills;
 mod limits;
+mod logs;
 mod processes;
-mod supervision;
-mod tap;
 mod savepoints;
 mod secrets;
+mod supervision;
+mod tap;
 
 use serde_json::{Value, json};
 
