@@ -60,6 +60,8 @@ enum Command {
     Logs(remote::LogsArguments),
     /// Ends a server's job.
     Cancel(remote::CancelArguments),
+    /// Removes a job that has ended from a server's list; its checkpoints stay.
+    Remove(remote::RemoveArguments),
     /// Gives a server's running job other workers or processes.
     Rescale(remote::RescaleArguments),
     /// Gives a server's running job another job file.
@@ -124,12 +126,12 @@ const EXIT_CODES: &str = "Exit codes:
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_logging(arguments.log_json);
+    start_logging(arguments.log_json, default_filter(&arguments));
     match arguments.command {
-        Command::Run(arguments) => run::run(&arguments),
+        Command::Run(run) => run::run(&run, arguments.log_json),
         Command::Validate(arguments) => validate::validate(&arguments),
         Command::Schema => validate::schema(),
-        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Demo(demo) => demo::demo(&demo, arguments.log_json),
         Command::Diff(arguments) => diff::diff(&arguments),
         Command::Get(arguments) => get::get(&arguments),
         Command::Serve(serving) => serve::serve(serving, arguments.log_json),
@@ -137,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::List(arguments) => remote::list(&arguments),
         Command::Logs(arguments) => remote::logs(&arguments),
         Command::Cancel(arguments) => remote::cancel(&arguments),
+        Command::Remove(arguments) => remote::remove(&arguments),
         Command::Rescale(arguments) => remote::rescale(&arguments),
         Command::Upgrade(arguments) => remote::upgrade(&arguments),
         Command::Replay(arguments) => remote::replay(&arguments),
@@ -155,10 +158,19 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Logs go to standard error; `RUST_LOG` chooses what, warnings by default.
-fn start_logging(json: bool) {
+/// What is logged without `RUST_LOG`: warnings; what a server does with its jobs; and, where all is JSON, what a run says of itself.
+fn default_filter(arguments: &Arguments) -> &'static str {
+    match (&arguments.command, arguments.log_json) {
+        (Command::Serve(_), _) => "warn,tidewright::control=info",
+        (_, true) => "warn,tidewright::run=info",
+        (_, false) => "warn",
+    }
+}
+
+/// Logs go to standard error; `RUST_LOG` chooses what.
+fn start_logging(json: bool, default: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

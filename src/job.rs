@@ -3,6 +3,7 @@
 mod answers;
 mod error;
 mod fit;
+pub mod logged;
 mod memory;
 mod prepare;
 mod rebuild;
@@ -30,7 +31,7 @@ use std::{
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::paths;
 
-pub use self::fit::{check_replay, check_upgrade};
+pub use self::fit::{check_replay, check_savepoint, check_upgrade};
 pub use self::shadow::drop_shadow;
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 use self::vitals::{Vitals, Watching};

@@ -148,14 +148,28 @@ pub fn load_with(
     })
 }
 
+/// What a savepoint says of itself, of whatever job. Its state files are not looked at.
+///
+/// # Errors
+/// As [`load`], but for those of state files.
+pub fn manifest(store: &dyn CheckpointStore) -> Result<Manifest, RestoreError> {
+    read_manifest(store).map_err(|source| RestoreError::Savepoint {
+        location: store.location(),
+        source: Box::new(source),
+    })
+}
+
 fn read(store: &dyn CheckpointStore, loader: &mut Loader) -> Result<Restored, RestoreError> {
-    match restore::read_manifest(store, paths::SAVEPOINT) {
-        Ok(manifest) => loader.files(store, paths::SAVEPOINT, manifest),
-        Err(RestoreError::Store(StoreError::NotFound { .. })) => {
-            Err(RestoreError::NoSavepoint(what_is_there(store)))
+    loader.files(store, paths::SAVEPOINT, read_manifest(store)?)
+}
+
+fn read_manifest(store: &dyn CheckpointStore) -> Result<Manifest, RestoreError> {
+    restore::read_manifest(store, paths::SAVEPOINT).map_err(|error| match error {
+        RestoreError::Store(StoreError::NotFound { .. }) => {
+            RestoreError::NoSavepoint(what_is_there(store))
         }
-        Err(error) => Err(error),
-    }
+        error => error,
+    })
 }
 
 /// What a place without a savepoint is, for people.

@@ -6,7 +6,7 @@ use clap::Args;
 use tidewright_jobs::compile;
 
 use super::failed;
-use super::run::start;
+use super::run::{Shown, start};
 use super::supervised::SupervisedArguments;
 use crate::control::socket::DEFAULT_SOCKET;
 use crate::job::{Allowed, Restore, RunOptions};
@@ -28,8 +28,8 @@ pub struct DemoArguments {
     fresh: bool,
 }
 
-/// Runs the demo until Ctrl-C.
-pub fn demo(arguments: &DemoArguments) -> ExitCode {
+/// Runs the demo until Ctrl-C. `log_json`: what it says of itself is in the log.
+pub fn demo(arguments: &DemoArguments, log_json: bool) -> ExitCode {
     if arguments.fresh
         && let Err(error) = std::fs::remove_dir_all("tidewright-data/demo")
         && error.kind() != std::io::ErrorKind::NotFound
@@ -66,9 +66,12 @@ pub fn demo(arguments: &DemoArguments) -> ExitCode {
     start(
         compiled,
         options,
-        false,
-        Some(hint),
-        false,
+        &Shown {
+            quiet: false,
+            hint: Some(hint),
+            summary: false,
+            log_json,
+        },
         &SupervisedArguments::default(),
     )
 }

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::job::logged::LOG_TARGET;
 use crate::runtime::context::Place;
 use crate::runtime::stats::Stats;
 
@@ -26,14 +27,17 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows what a job tells: in place on a terminal, a line now and then elsewhere.
+    /// Shows what a job tells: in place on a terminal, a line now and then elsewhere, and in the log if that is wanted.
     #[must_use]
-    pub fn start(stats: Arc<Stats>, place: Place, hint: Option<String>) -> Self {
+    pub fn start(stats: Arc<Stats>, place: Place, hint: Option<String>, log_json: bool) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let ended = done.clone();
         let thread = thread::Builder::new()
             .name("progress".to_owned())
-            .spawn(move || show(&stats, place, hint.as_deref(), &ended))
+            .spawn(move || match log_json {
+                true => log(&stats, place, &ended),
+                false => show(&stats, place, hint.as_deref(), &ended),
+            })
             .ok();
         Self { done, thread }
     }
@@ -92,19 +96,66 @@ fn show(stats: &Stats, place: Place, hint: Option<&str>, done: &AtomicBool) {
     }
 }
 
+/// An event of the log now and then: figures as fields.
+fn log(stats: &Stats, place: Place, done: &AtomicBool) {
+    let mut last = Last {
+        at: Instant::now(),
+        events: 0,
+    };
+    while !done.load(Ordering::Relaxed) {
+        thread::park_timeout(LINE_EVERY);
+        let (events, rate) = last.count(stats);
+        let rows = rows_delivered(stats);
+        let latency = stats.delivery_times.summary_ms();
+        let [ingested, computed, durable, delivered] =
+            frontiers(stats).map(|(_, epoch)| behind_ms(epoch));
+        tracing::info!(
+            target: LOG_TARGET,
+            process = place.process,
+            events,
+            events_per_second = rate.round(),
+            rows_delivered = rows,
+            latency_p50_ms = latency.map(|[p50, ..]| p50),
+            latency_p99_ms = latency.map(|[_, p99, _]| p99),
+            ingested_behind_ms = ingested,
+            computed_behind_ms = computed,
+            durable_behind_ms = durable,
+            delivered_behind_ms = delivered,
+            "{rate:.0} events/s, {events} events, {rows} rows delivered"
+        );
+    }
+}
+
+impl Last {
+    /// Events so far, and how many a second since they were last counted.
+    fn count(&mut self, stats: &Stats) -> (u64, f64) {
+        let events: u64 = stats.events_in.values().map(|counter| counter.get()).sum();
+        let now = Instant::now();
+        let seconds = now.duration_since(self.at).as_secs_f64().max(0.001);
+        let rate = events.saturating_sub(self.events) as f64 / seconds;
+        *self = Self { at: now, events };
+        (events, rate)
+    }
+}
+
+fn rows_delivered(stats: &Stats) -> u64 {
+    stats.sink_rows.values().map(|counter| counter.get()).sum()
+}
+
+/// The four frontiers, by name.
+fn frontiers(stats: &Stats) -> [(&'static str, u64); 4] {
+    let delivered = stats.delivered.values().map(|counter| counter.get());
+    [
+        ("ingested", stats.ingested.get()),
+        ("computed", stats.computed.get()),
+        ("durable", stats.durable.get()),
+        ("delivered", delivered.min().unwrap_or(0)),
+    ]
+}
+
 fn render(stats: &Stats, last: &mut Last, hint: Option<&str>, in_place: bool) -> String {
-    let events: u64 = stats.events_in.values().map(|counter| counter.get()).sum();
-    let now = Instant::now();
-    let seconds = now.duration_since(last.at).as_secs_f64().max(0.001);
-    let rate = events.saturating_sub(last.events) as f64 / seconds;
-    *last = Last { at: now, events };
-    let rows: u64 = stats.sink_rows.values().map(|counter| counter.get()).sum();
-    let delivered = stats
-        .delivered
-        .values()
-        .map(|counter| counter.get())
-        .min()
-        .unwrap_or(0);
+    let (events, rate) = last.count(stats);
+    let rows = rows_delivered(stats);
     let latency = stats.delivery_times.summary_ms().map_or_else(
         || "-".to_owned(),
         |[p50, p99, _]| format!("p50 {p50:.0} ms, p99 {p99:.0} ms"),
@@ -113,14 +164,9 @@ fn render(stats: &Stats, last: &mut Last, hint: Option<&str>, in_place: bool) ->
         || "-".to_owned(),
         |[p50, p99, _]| format!("p50 {p50:.0} ms, p99 {p99:.0} ms"),
     );
-    let ages = [
-        ("ingested", stats.ingested.get()),
-        ("computed", stats.computed.get()),
-        ("durable", stats.durable.get()),
-        ("delivered", delivered),
-    ]
-    .map(|(name, epoch)| format!("{name} {}", age(epoch)))
-    .join("  ");
+    let ages = frontiers(stats)
+        .map(|(name, epoch)| format!("{name} {}", age(epoch)))
+        .join("  ");
     if !in_place {
         return format!(
             "{rate:.0} events/s, {events} events, {rows} rows delivered, latency {latency}, frontiers: {ages}\n"
@@ -163,19 +209,20 @@ fn render(stats: &Stats, last: &mut Last, hint: Option<&str>, in_place: bool) ->
     text
 }
 
-/// How far behind now an epoch is: epochs are milliseconds since 1970.
-fn age(epoch: u64) -> String {
-    if epoch == 0 {
-        return "-".to_owned();
-    }
+/// How far behind now an epoch is, in milliseconds, which epochs count since 1970; `None` before the first one.
+fn behind_ms(epoch: u64) -> Option<u64> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_millis();
-    let behind = now.saturating_sub(u128::from(epoch));
-    if behind < 10_000 {
-        format!("-{behind} ms")
-    } else {
-        format!("-{} s", behind / 1000)
+        .unwrap_or_default();
+    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    (epoch > 0).then(|| now_ms.saturating_sub(epoch))
+}
+
+/// The same for people.
+fn age(epoch: u64) -> String {
+    match behind_ms(epoch) {
+        None => "-".to_owned(),
+        Some(behind) if behind < 10_000 => format!("-{behind} ms"),
+        Some(behind) => format!("-{} s", behind / 1000),
     }
 }

@@ -5,6 +5,7 @@ mod lag;
 mod list;
 mod logs;
 mod operation;
+mod remove;
 mod replay;
 mod rescale;
 mod status;
@@ -22,6 +23,7 @@ pub use self::lag::lag;
 pub use self::list::{ListArguments, list};
 pub use self::logs::{LogsArguments, logs};
 pub use self::operation::{CancelArguments, cancel, savepoint, stop};
+pub use self::remove::{RemoveArguments, remove};
 pub use self::replay::{ReplayArguments, replay};
 pub use self::rescale::{RescaleArguments, rescale};
 pub use self::status::status;
@@ -83,9 +85,9 @@ impl ServerArguments {
     }
 }
 
-/// A refusal or failure, told on standard error, with the exit code that it has.
-pub fn told(error: RemoteError) -> ExitCode {
-    let code = match &error {
+/// The exit code of a refusal or failure.
+pub fn exit_code(error: &RemoteError) -> u8 {
+    match error {
         RemoteError::Unreachable { .. } => EXIT_UNREACHABLE,
         RemoteError::NotUnderstood(_) => 1,
         RemoteError::Refused(problem) => match problem.status {
@@ -94,7 +96,12 @@ pub fn told(error: RemoteError) -> ExitCode {
             400..=499 => EXIT_USAGE,
             _ => 1,
         },
-    };
+    }
+}
+
+/// A refusal or failure, told on standard error, with the exit code that it has.
+pub fn told(error: RemoteError) -> ExitCode {
+    let code = exit_code(&error);
     if let RemoteError::Refused(problem) = &error
         && !problem.diagnostics.is_empty()
     {

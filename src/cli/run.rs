@@ -15,6 +15,7 @@ use super::upgrade_arguments::UpgradeArguments;
 use super::validate::parse_override;
 use super::{EXIT_USAGE, failed};
 use crate::control::socket::DEFAULT_SOCKET;
+use crate::job::logged::LOG_TARGET;
 use crate::job::{self, Differences, Restore, RunOptions};
 use crate::resident;
 use crate::runtime::failure;
@@ -84,8 +85,8 @@ enum SummaryFormat {
     Json,
 }
 
-/// Runs a job file.
-pub fn run(arguments: &RunArguments) -> ExitCode {
+/// Runs a job file. `log_json`: what it says of itself is in the log.
+pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
     let changes = match arguments.supervised.begin() {
         Ok(changes) => changes,
         Err(message) => return failed(message, 1),
@@ -106,7 +107,10 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     };
     if !arguments.cluster.follows() && arguments.cluster.launched_by.is_none() {
         for warning in &compiled.warnings {
-            eprintln!("{}", Warning(warning));
+            match log_json {
+                true => tracing::warn!("{}", Warning(warning)),
+                false => eprintln!("{}", Warning(warning)),
+            }
         }
     }
     if let Some(processes) = arguments.cluster.launch {
@@ -163,11 +167,35 @@ pub fn run(arguments: &RunArguments) -> ExitCode {
     start(
         compiled,
         options,
-        arguments.quiet || (launched && !speaks),
-        None,
-        arguments.summary.is_some() && speaks,
+        &Shown {
+            quiet: arguments.quiet || (launched && !speaks),
+            hint: None,
+            summary: arguments.summary.is_some() && speaks,
+            log_json,
+        },
         &arguments.supervised,
     )
+}
+
+/// What a run shows.
+pub struct Shown {
+    /// No progress.
+    pub quiet: bool,
+    /// What the user could try meanwhile.
+    pub hint: Option<String>,
+    /// The summary, on standard output.
+    pub summary: bool,
+    /// What it says of itself is in the log, and not beside it.
+    pub log_json: bool,
+}
+
+impl Shown {
+    fn say(&self, text: &str) {
+        match self.log_json {
+            true => tracing::info!(target: LOG_TARGET, "{text}"),
+            false => eprintln!("{text}"),
+        }
+    }
 }
 
 impl RunArguments {
@@ -213,50 +241,55 @@ impl RunArguments {
 pub fn start(
     compiled: Compiled,
     options: RunOptions,
-    quiet: bool,
-    hint: Option<String>,
-    summary: bool,
+    shown: &Shown,
     supervised: &SupervisedArguments,
 ) -> ExitCode {
     // A supervised run shows no progress, but its log says how it began and ended.
-    let told = !quiet || supervised.is_supervised();
+    let told = !shown.quiet || supervised.is_supervised();
     if told && !options.allowed.rebuilt.is_empty() {
         let views: Vec<_> = options.allowed.rebuilt.iter().map(String::as_str).collect();
-        eprintln!(
-            "making {} again in a shadow; the job goes on meanwhile",
-            views.join(", ")
-        );
+        let views = views.join(", ");
+        shown.say(&format!(
+            "making {views} again in a shadow; the job goes on meanwhile"
+        ));
     }
     let prepared = match job::prepare(compiled, options) {
         Ok(prepared) => prepared,
         Err(error) => failure::end(&error.to_string(), error.code()),
     };
     if told {
-        eprintln!("{}", prepared.opening());
+        match shown.log_json {
+            true => prepared.log_opening(),
+            false => eprintln!("{}", prepared.opening()),
+        }
     }
     match prepared.serve_metrics() {
-        Ok(Some(address)) if told => eprintln!("metrics at http://{address}/metrics"),
+        Ok(Some(address)) if told => shown.say(&format!("metrics at http://{address}/metrics")),
         Ok(_) => {}
         Err(error) => failure::end(&error.to_string(), error.code()),
     }
     let differences = prepared.differences().clone();
     if told && !differences.is_empty() {
-        eprint!(
-            "{}",
-            super::diff::text("what the sinks held", "what was made again", &differences)
-        );
+        let text = super::diff::text("what the sinks held", "what was made again", &differences);
+        shown.say(text.trim_end());
     }
     let place = prepared.place();
-    let progress = (!quiet).then(|| Progress::start(prepared.stats(), place, hint));
+    let progress = (!shown.quiet).then(|| {
+        let hint = shown.hint.clone();
+        Progress::start(prepared.stats(), place, hint, shown.log_json)
+    });
     resident::forget_start();
     let outcome = prepared.run();
     drop(progress);
     match outcome {
         Ok(done) => {
             if told {
-                eprintln!("{}", done.closing());
+                match shown.log_json {
+                    true => done.log_closing(),
+                    false => eprintln!("{}", done.closing()),
+                }
             }
-            if summary {
+            if shown.summary {
                 match told_by(&done.summary, &differences) {
                     Ok(json) => println!("{json}"),
                     Err(error) => return failed(error, 1),

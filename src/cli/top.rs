@@ -87,7 +87,7 @@ fn once(place: &Place, target: Target, output: Output) -> ExitCode {
                 last = Some(seen.clone());
                 view.see(&target, Ok(seen));
             }
-            Err(error) => return failed(error, 1),
+            Err(unseen) => return failed(unseen.why, unseen.code),
         }
     }
     let text: Vec<_> = view.lines().iter().map(|line| line.to_string()).collect();

@@ -93,6 +93,7 @@ pub fn router(api: Api) -> Router {
         .add(Method::GET, "/v1/jobs", jobs::list)
         .add(Method::POST, "/v1/jobs", jobs::submit)
         .add(Method::GET, "/v1/jobs/{name}", jobs::show)
+        .add(Method::DELETE, "/v1/jobs/{name}", jobs::remove)
         .add(Method::GET, "/v1/jobs/{name}/logs", logs::read)
         .add(Method::GET, "/v1/jobs/{name}/tap/{relation}", tap::tap)
         .add(

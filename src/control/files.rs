@@ -57,6 +57,37 @@ impl AllowedFiles {
         }
     }
 
+    /// The place of a savepoint that a job may begin with: in an object store, below the folder of a job of this server, or
+    /// below an allowed folder.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check_savepoint(&self, jobs: &Path, url: &str) -> Result<(), String> {
+        let path = match url.split_once("://") {
+            Some(("s3", _)) => return Ok(()),
+            Some(("file", path)) => path,
+            _ => {
+                return Err(format!(
+                    "{url} is no place of a savepoint: file:///path or s3://bucket/prefix is"
+                ));
+            }
+        };
+        let shared = self.check_shared(path);
+        if shared.is_err()
+            && Path::new(path).is_absolute()
+            && let (Ok(place), Ok(jobs)) = (
+                resolve_below(Path::new("/"), Path::new(path)),
+                resolve(jobs),
+            )
+            && place.starts_with(jobs)
+        {
+            return Ok(());
+        }
+        shared.map(drop).map_err(|reason| {
+            format!("{reason}. A savepoint may also be below the folder of a job of this server")
+        })
+    }
+
     /// The path of a file in one of the allowed folders.
     ///
     /// # Errors

@@ -108,10 +108,35 @@ impl Folders {
         self.start(id, attempt).join("hosts")
     }
 
+    /// Removes what a job's starts have left in `run`.
+    ///
+    /// # Errors
+    /// If I/O fails.
+    pub fn remove_starts(&self, id: u64) -> io::Result<()> {
+        let (own, of_start) = (format!("{id}."), format!("{id}-"));
+        for entry in fs::read_dir(self.data.join("run"))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(&of_start) {
+                fs::remove_dir_all(entry.path())?;
+            } else if name.starts_with(&own) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of all jobs' working folders.
+    #[must_use]
+    pub fn jobs(&self) -> PathBuf {
+        self.data.join("jobs")
+    }
+
     /// A job's working folder.
     #[must_use]
     pub fn job(&self, name: &str) -> PathBuf {
-        self.data.join("jobs").join(name)
+        self.jobs().join(name)
     }
 
     /// Where a job's processes run: what its file names by relative paths is here. A shadow shares it with its job.

@@ -15,6 +15,7 @@
 mod changes;
 mod operations;
 pub mod records;
+mod removal;
 mod submissions;
 mod table;
 pub mod tokens;
@@ -71,6 +72,16 @@ pub enum RegistryError {
     /// The job has ended already.
     #[error("the job {name} is {} already; to run it, submit it again", .state.name())]
     AlreadyOver {
+        /// The job.
+        name: String,
+        /// Where it is.
+        state: JobState,
+    },
+    /// Only a job that has ended can be removed.
+    #[error(
+        "the job {name} is {}, and only one that has ended can be removed: stop or cancel it first", .state.name()
+    )]
+    NotOver {
         /// The job.
         name: String,
         /// Where it is.

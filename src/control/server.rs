@@ -33,7 +33,7 @@ pub struct ServerOptions {
     pub allow_files: Vec<PathBuf>,
     /// Times of restarts and stops.
     pub policy: Policy,
-    /// Jobs log as JSON.
+    /// It and its jobs log as JSON.
     pub log_json: bool,
 }
 
@@ -97,19 +97,29 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
     )
     .map_err(ServerError::of)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    eprintln!(
+    let begun = format!(
         "serving at {scheme}://{address}, data in {}; the first admin token is in {}",
         options.data.display(),
         folders.admin_token().display()
     );
+    say(&begun, options.log_json);
     let healths = Healths::watch(registry.clone(), folders.clone()).map_err(ServerError::of)?;
     let router = api::router(Api::new(registry, folders, allowed, wake, healths));
     runtime.spawn(listener::serve(listening, tls, router));
     // Nobody can be left to send the signal's news: then there is no more to wait for either.
     let _ = runtime.block_on(ended);
     runtime.shutdown_timeout(END_PATIENCE);
-    eprintln!("the server ends; jobs go on, and the next server looks after them again");
+    let ended = "the server ends; jobs go on, and the next server looks after them again";
+    say(ended, options.log_json);
     Ok(())
+}
+
+/// Tells whoever looks at standard error, where the log is as well.
+fn say(text: &str, log_json: bool) {
+    match log_json {
+        true => tracing::info!("{text}"),
+        false => eprintln!("{text}"),
+    }
 }
 
 /// A server without tokens could never be used: the first one goes into a file that only the server's user can read.

@@ -13,6 +13,7 @@ use super::folders::Folders;
 use super::registry::NewVersion;
 use super::registry::records::{Once, Origin, Version};
 use super::remote::TOKEN_VARIABLE;
+use crate::job;
 
 /// A job to be run.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -43,6 +44,13 @@ pub struct Submission {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub memory_limit_bytes: Option<u64>,
+    /// The URL of a savepoint that the job begins with, `file:///..` or `s3://..`, instead of its own last checkpoint. A local
+    /// one must be below the folder of a job of the server, or below a folder that the server lets jobs use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<String>,
+    /// Sinks that only append may receive rows again that they have, if the job goes back to an older savepoint.
+    #[serde(default)]
+    pub allow_duplicates: bool,
 }
 
 /// A changed value of a job file.
@@ -104,7 +112,7 @@ pub fn check_shape(workers: u16, processes: u16) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Checks a submission without connecting to anything.
+/// Checks a submission without connecting to anything but the place of the savepoint that it begins with.
 ///
 /// # Errors
 /// [`Refused`], with everything that is wrong.
@@ -132,10 +140,19 @@ pub fn check(
     if !refusals.is_empty() {
         return Err(Refused::Files(refusals));
     }
-    let warnings = compiled.warnings.iter();
-    let warnings = warnings
+    let mut warnings: Vec<_> = compiled
+        .warnings
+        .iter()
         .map(|warning| Warning(warning).to_string())
         .collect();
+    if let Some(savepoint) = &submission.restore {
+        allowed
+            .check_savepoint(&folders.jobs(), savepoint)
+            .map_err(|reason| Refused::Files(vec![format!("restore: {reason}")]))?;
+        let notes = job::check_savepoint(&compiled, savepoint)
+            .map_err(|error| Refused::Fit(format!("restore: {error}")))?;
+        warnings.extend(notes);
+    }
     let version = NewVersion {
         name,
         file_name,
@@ -146,7 +163,11 @@ pub fn check(
         memory_limit_bytes: submission.memory_limit_bytes,
         origin: Origin::Submitted,
         shadow: None,
-        once: Once::default(),
+        once: Once {
+            restore: submission.restore,
+            allow_duplicates: submission.allow_duplicates,
+            ..Once::default()
+        },
     };
     Ok(Checked { version, warnings })
 }

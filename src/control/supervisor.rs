@@ -137,7 +137,12 @@ impl Supervisor {
 
     /// Asks a job for what an operation wants of it, once it can answer.
     fn run_errand(&self, operation: Operation) -> Result<(), RegistryError> {
-        let (job, _) = self.registry.job(&operation.job)?;
+        let job = match self.registry.job(&operation.job) {
+            Ok((job, _)) => job,
+            // Removed since the operations were read, which ended them.
+            Err(RegistryError::NoSuchJob(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         match (job.lifecycle.state, operation.kind) {
             (state, kind) if state.is_terminal() && kind.is_change() => Ok(()),
             (state, _) if state.is_terminal() => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tidewright_checkpoints::OperatorId;
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore;
+use tidewright_checkpoints::savepoint;
 use tidewright_checkpoints::store::{self, CheckpointStore};
 use tidewright_jobs::Compiled;
 use tidewright_jobs::job::{Delivery, SinkConfig};
@@ -65,6 +66,18 @@ pub fn check_upgrade(
     let operators = dataflow::stateful_operators(plan);
     let upgrade = Upgrade::decide(&operators, manifest.as_ref(), allowed).map_err(RunError::of)?;
     Ok(upgrade.notes)
+}
+
+/// Whether a job could begin with the savepoint at this URL; what the user should know if so. Its state files are not read.
+///
+/// # Errors
+/// If it could not, or there is none.
+pub fn check_savepoint(compiled: &Compiled, place: &str) -> Result<Vec<String>, RunError> {
+    let store = store::open_existing(place).map_err(RunError::of)?;
+    let manifest = savepoint::manifest(&*store).map_err(RunError::of)?;
+    let operators = dataflow::stateful_operators(&compiled.plan);
+    let upgrade = Upgrade::decide(&operators, Some(&manifest), &Allowed::default());
+    Ok(upgrade.map_err(RunError::of)?.notes)
 }
 
 /// Whether a job could read its input again from there. `appends`: what appends must not get rows again.

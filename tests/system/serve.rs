@@ -5,7 +5,11 @@ mod changes;
 mod command_line;
 mod files;
 mod kills;
+mod limits;
+mod logs;
 mod processes;
+mod savepoints;
+mod secrets;
 mod supervision;
 mod tap;
 

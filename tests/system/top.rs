@@ -65,13 +65,35 @@ fn a_servers_jobs_are_shown_together_and_one_by_one() {
     assert!(row.contains("running"), "{list}");
     let one = printed(server.cli(&["top", "watched"]));
     assert!(one.contains("version 1") && one.contains("counts"), "{one}");
-    let mut nobody = server.cli(&["top", "nobody"]);
-    assert_eq!(
-        nobody.status().unwrap().code(),
-        Some(1),
-        "{}",
-        nobody.stderr()
-    );
+}
+
+#[test]
+fn what_cannot_be_shown_has_its_exit_code() {
+    let mut server = Server::start(&[], &[]);
+    let token = server.admin_token();
+    let folder = server.folder.path().join("cli");
+    let url = server.url.clone();
+    let code = |token: &str, job: &[&str]| {
+        let mut top = Command::tidewright(&folder)
+            .arg("top")
+            .args(job)
+            .env("TIDEWRIGHT_SERVER", &*url)
+            .env("TIDEWRIGHT_TOKEN", token)
+            .run(LIMIT);
+        let status = top.status().unwrap();
+        (status.code(), top.stderr())
+    };
+    for (token, job, expected) in [
+        (&*token, &["nobody"][..], 4),
+        ("nonsense", &[], 8),
+        ("nonsense", &["nobody"], 8),
+    ] {
+        let (found, log) = code(token, job);
+        assert_eq!(found, Some(expected), "{job:?}: {log}");
+    }
+    server.kill();
+    let (found, log) = code(&token, &["nobody"]);
+    assert_eq!(found, Some(6), "{log}");
 }
 
 /// The processes whose command line has this part.

@@ -38,6 +38,13 @@ pub struct SubmitArguments {
     /// Resident memory of all its processes together at which the job is ended and started again, such as 2GiB.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_limit: Option<ByteSize>,
+    /// Begins with this savepoint, a path or URL of the server's, instead of the job's own last checkpoint. A local one must be
+    /// below the folder of one of the server's jobs, or below one that `serve --allow-files` names.
+    #[arg(long, value_name = "SAVEPOINT", value_parser = crate::place::url)]
+    restore: Option<String>,
+    /// Lets append sinks receive rows again that they already have, if it goes back to an older savepoint.
+    #[arg(long)]
+    allow_duplicates: bool,
     /// Waits until the job runs, or has ended.
     #[arg(long)]
     wait: bool,
@@ -74,6 +81,8 @@ fn try_submit(arguments: &SubmitArguments) -> Result<ExitCode, ExitCode> {
         processes: arguments.processes,
         set: changes(&arguments.overrides),
         memory_limit_bytes: arguments.memory_limit.map(|size| size.0),
+        restore: arguments.restore.clone(),
+        allow_duplicates: arguments.allow_duplicates,
     };
     let server = arguments.server.connect()?;
     // One of its own otherwise, which makes a submission that the network repeats harmless.

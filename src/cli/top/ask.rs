@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::whole::whole;
+use crate::cli::remote::exit_code;
 use crate::control::api::measurements::MeasurementsView;
 use crate::control::api::views::{JobList, JobView};
 use crate::control::client;
@@ -107,15 +108,39 @@ pub(super) enum Place {
     Server(Remote),
 }
 
+/// Why nothing can be seen.
+#[derive(Clone, Debug)]
+pub(super) struct Unseen {
+    /// For people.
+    pub(super) why: String,
+    /// What a command ends with because of it.
+    pub(super) code: u8,
+}
+
+impl From<String> for Unseen {
+    fn from(why: String) -> Self {
+        Self { why, code: 1 }
+    }
+}
+
+impl From<RemoteError> for Unseen {
+    fn from(error: RemoteError) -> Self {
+        Self {
+            why: error.to_string(),
+            code: exit_code(&error),
+        }
+    }
+}
+
 impl Place {
     /// Looks; or why nothing can be seen.
-    pub(super) fn look(&self, target: &Target) -> Result<Seen, String> {
+    pub(super) fn look(&self, target: &Target) -> Result<Seen, Unseen> {
         let seen = match (self, target) {
-            (Self::Socket(path), _) => return of_socket(path),
+            (Self::Socket(path), _) => return of_socket(path).map_err(Unseen::from),
             (Self::Server(server), Target::Job(name)) => of_server(server, name),
             (Self::Server(server), _) => jobs(server).map(Seen::Jobs),
         };
-        seen.map_err(|error| error.to_string())
+        seen.map_err(Unseen::from)
     }
 }
 
@@ -186,7 +211,7 @@ pub(super) fn keep_looking(
     seen: &SyncSender<(Target, Result<Seen, String>)>,
 ) {
     loop {
-        let look = place.look(&target);
+        let look = place.look(&target).map_err(|unseen| unseen.why);
         if seen.send((target.clone(), look)).is_err() {
             return;
         }

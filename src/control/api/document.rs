@@ -26,6 +26,7 @@ use crate::control::registry::records::Role;
         jobs::list,
         jobs::submit,
         jobs::show,
+        jobs::remove,
         jobs::list_checkpoints,
         lag::show,
         logs::read,

@@ -123,6 +123,33 @@ pub async fn show(
     .await
 }
 
+/// Removes a job that has ended from the list. Its checkpoints, savepoints and logs stay: a job that is submitted under its name
+/// later goes on from its last checkpoint.
+#[utoipa::path(
+    delete, path = "/v1/jobs/{name}", tag = "jobs", operation_id = "removeJob",
+    params(("name" = String, Path, description = "The job's name")),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["operator"])),
+)]
+pub async fn remove(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    api.blocking(move |parts| {
+        let job = parts.registry.remove(&name, now_ms())?;
+        tracing::info!(job = job.name, "removed");
+        // No other job ever has its number, so what can't be removed is in nobody's way.
+        if let Err(error) = parts.folders.remove_starts(job.id) {
+            tracing::warn!(job = job.name, %error, "files of its starts stay");
+        }
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
 /// The checkpoints that a job could be restored from.
 #[utoipa::path(
     get, path = "/v1/jobs/{name}/checkpoints", tag = "jobs", operation_id = "listCheckpoints",

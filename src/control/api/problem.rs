@@ -89,6 +89,7 @@ impl From<RegistryError> for Problem {
             | RegistryError::NoSuchOperation(_)
             | RegistryError::NoSuchToken(_) => Kind::NotFound,
             RegistryError::StillActive { .. }
+            | RegistryError::NotOver { .. }
             | RegistryError::AlreadyOver { .. }
             | RegistryError::ChangeUnderWay { .. }
             | RegistryError::Ending(_)

@@ -58,6 +58,33 @@ fn links_out_of_a_folder_are_not_followed() {
     assert!(place.files.check(&place.job, "dangling").is_err());
 }
 
+#[test]
+fn savepoints_are_read_below_jobs_folders_and_allowed_ones_and_nowhere_else() {
+    let place = place();
+    symlink(&place.outside, place.job.join("link")).unwrap();
+    let check = |url: &str| place.files.check_savepoint(&place.job, url);
+    let at = |folder: &Path, name: &str| format!("file://{}", folder.join(name).display());
+    for fine in [
+        "s3://bucket/savepoint".to_owned(),
+        at(&place.job, "one/savepoints/7-8"),
+        at(&place.allowed, "savepoint"),
+    ] {
+        assert_eq!(check(&fine), Ok(()), "{fine}");
+    }
+    for wrong in [
+        at(&place.outside, "savepoint"),
+        at(&place.job, "../outside/savepoint"),
+        at(&place.job, "link/savepoint"),
+        "file://one/savepoints/7-8".to_owned(),
+        "file:///etc".to_owned(),
+    ] {
+        let reason = check(&wrong).unwrap_err();
+        assert!(reason.contains("--allow-files"), "{wrong}: {reason}");
+    }
+    let reason = check("/etc").unwrap_err();
+    assert!(reason.contains("file:///path"), "{reason}");
+}
+
 /// What is refused of a job with this source, sink and store.
 fn refusals(place: &Place, source: &str, sink: &str, store: &str) -> Vec<String> {
     let text = format!(

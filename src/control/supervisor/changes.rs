@@ -109,7 +109,7 @@ impl Supervisor {
             ChangeKind::File | ChangeKind::Beginning => true,
         };
         let answer = client::ask_once(&self.folders.socket(job.id), &Request::Status {});
-        let Some(status) = answered(answer).filter(|_| !first || version.once.replay.is_none())
+        let Some(status) = answered(answer).filter(|_| !first || !version.once.begins_elsewhere())
         else {
             // It does not answer now, and may never again: it is stopped, which has its limit. Or there is nothing yet to
             // read ahead.

@@ -5,6 +5,8 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -134,6 +136,50 @@ fn lag_is_what_kafkas_own_tool_says_at_the_end_and_while_sources_wait() {
         ours.values().all(|partition| partition.lag == 0)
     });
     assert_eq!(last.values().map(|one| one.offset).sum::<i64>(), 31_200);
+    process.terminate();
+    process.wait_for_success(LIMIT);
+}
+
+/// A job that is behind, and comes nearer slowly: its store answers now and then only, so that about a hundredth of what there is
+/// goes through each second.
+#[test]
+fn lag_that_shrinks_has_a_time_to_catch_up() {
+    const EVENTS: i64 = 40_000;
+    let (Some(kafka), Some(redis)) = (Kafka::require(), RedisServer::start()) else {
+        return;
+    };
+    let topic = kafka.create_topic("shrinks", 1);
+    let name = unique_name("shrinks");
+    let folder = TempDir::new().unwrap();
+    let socket = folder.path().join("socket");
+    kafka.produce(&topic, (0..EVENTS).map(|number| event(0, number)));
+    let job = into_redis(&name, &kafka, &topic, &redis);
+    let file = ["--set", "limits.in_flight=8KiB"];
+    let arguments = [&file[..], &["--socket", socket.to_str().unwrap()]].concat();
+    let mut process = run(&job, &folder, &arguments);
+    eventually(LIMIT, "it reads", || lag(&folder).map(drop));
+    let begun = Instant::now();
+    let told = eventually(LIMIT, "the lag is seen to shrink", || {
+        running(&mut process);
+        redis.suspend();
+        thread::sleep(Duration::from_millis(300));
+        let told = ask(&socket, &json!({ "lag": {} }))?["lag"].clone();
+        redis.resume();
+        // Nothing is left before there is a trend unless it is held back.
+        let wanted = EVENTS as f64 * (1.0 - begun.elapsed().as_secs_f64() / 100.0);
+        let behind = told["records_behind"].as_f64().unwrap_or(0.0);
+        let pause = if behind > wanted { 30 } else { 2 };
+        thread::sleep(Duration::from_millis(pause));
+        (told["catch_up_seconds"].as_f64() > Some(0.0)).then_some(told)
+    });
+    let split = &told["splits"][0];
+    assert_eq!(split["trend"], "shrinking", "{told}");
+    assert!(split["records_behind"].as_u64() > Some(0), "{told}");
+    // By the rate that was seen, and not for ever.
+    let seconds = told["catch_up_seconds"].as_f64().unwrap();
+    assert!(seconds.is_finite() && seconds < 3_600.0, "{told}");
+    let shown = lag(&folder).unwrap();
+    assert!(shown["catch_up_seconds"].is_number(), "{shown}");
     process.terminate();
     process.wait_for_success(LIMIT);
 }

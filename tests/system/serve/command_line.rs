@@ -192,6 +192,7 @@ fn completions_know_the_commands() {
                 "rescale",
                 "upgrade",
                 "replay",
+                "remove",
                 "versions"
             ]
             .iter()

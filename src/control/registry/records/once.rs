@@ -15,6 +15,9 @@ pub struct Once {
     /// It begins with nothing, and its Kafka sources here.
     #[serde(default)]
     pub replay: Option<Replay>,
+    /// It begins with the savepoint at this URL.
+    #[serde(default)]
+    pub restore: Option<String>,
     /// Append sinks may receive rows again.
     #[serde(default)]
     pub allow_duplicates: bool,
@@ -60,6 +63,12 @@ impl Once {
         *self == Self::default()
     }
 
+    /// It begins with something else than the job's latest checkpoint.
+    #[must_use]
+    pub fn begins_elsewhere(&self) -> bool {
+        self.replay.is_some() || self.restore.is_some()
+    }
+
     /// The same for `tidewright run`. `offsets`: a file for them.
     #[must_use]
     pub fn arguments(&self, offsets: &Path) -> Vec<OsString> {
@@ -75,6 +84,9 @@ impl Once {
             for source in &replay.sources {
                 add(&["--from-sources", source]);
             }
+        }
+        if let Some(savepoint) = &self.restore {
+            add(&["--restore", savepoint]);
         }
         if self.allow_duplicates {
             add(&["--allow-duplicates"]);
@@ -132,12 +144,18 @@ mod tests {
             drop_views: ["y".to_owned()].into(),
             allow_non_restored_state: true,
             allow_duplicates: true,
-            replay: None,
+            ..Once::default()
         };
         assert_eq!(
             arguments(&upgrade),
             "--allow-duplicates --reset-view x --rebuild-view z --drop-view y --allow-non-restored-state"
         );
+        let restored = Once {
+            restore: Some("s3://bucket/savepoint".to_owned()),
+            ..Once::default()
+        };
+        assert!(restored.begins_elsewhere() && !restored.is_none());
+        assert_eq!(arguments(&restored), "--restore s3://bucket/savepoint");
         let json = serde_json::to_string(&replay(ReplayFrom::Offsets(BTreeMap::from([(
             "a".to_owned(),
             BTreeMap::from([(0, 5)]),
