@@ -14,6 +14,8 @@ use crate::harness::{
 const LIMIT: Duration = Duration::from_secs(60);
 /// The user of the README.
 const USER: &str = "u0000042";
+/// One who does a lot: some events in a hundred are theirs.
+const BUSY_USER: &str = "u0007919";
 /// What a debug build on a busy machine can do as well.
 const RATE: &str = "4000";
 
@@ -29,8 +31,8 @@ impl Demo {
             .start()
     }
 
-    /// Calls what the running demo says.
-    fn follow_hint(&self, demo: &mut Process) -> Command {
+    /// Calls what the running demo says, for a user.
+    fn follow_hint(&self, demo: &mut Process, user: &str) -> Command {
         let hint = eventually(LIMIT, "the demo says what to try", || {
             assert!(demo.is_running(), "ended early:\n{}", demo.stderr());
             let log = demo.stderr();
@@ -43,13 +45,13 @@ impl Demo {
         });
         let program = hint.strip_suffix(&format!(" get customer {USER}"));
         let program = program.unwrap_or_else(|| panic!("another hint: {hint}"));
-        Command::program(program, self.folder.path()).args(["get", "customer", USER])
+        Command::program(program, self.folder.path()).args(["get", "customer", user])
     }
 
-    /// The profile, once there is one.
-    fn profile(&self, demo: &mut Process) -> Value {
+    /// A user's profile, once there is one.
+    fn profile(&self, demo: &mut Process, user: &str) -> Value {
         eventually(LIMIT, "a profile", || {
-            let mut asked = self.follow_hint(demo).start();
+            let mut asked = self.follow_hint(demo, user).start();
             let status = asked.wait(LIMIT);
             // Not there yet, or nobody listens yet.
             status.success().then(|| {
@@ -59,14 +61,14 @@ impl Demo {
         })
     }
 
-    /// The profile, once it counts more than so many events.
-    fn profile_after(&self, demo: &mut Process, events: i64) -> Value {
-        eventually(LIMIT, &format!("more than {events} events"), || {
-            let profile = self.profile(demo);
-            let counted = counted(&profile);
-            // A demo that had begun anew would count from nothing.
-            assert!(counted >= events, "{counted} events after {events}");
-            (counted > events).then_some(profile)
+    /// How many events of the busy user are counted, once it is more than this. A demo that had begun anew would count from
+    /// nothing.
+    fn events_after(&self, demo: &mut Process, before: i64) -> i64 {
+        eventually(LIMIT, &format!("more than {before} events"), || {
+            let profile = self.profile(demo, BUSY_USER);
+            let counted = profile["events_30d"].as_i64().unwrap();
+            assert!(counted >= before, "{counted} events after {before}");
+            (counted > before).then_some(counted)
         })
     }
 
@@ -93,10 +95,6 @@ impl Demo {
     }
 }
 
-fn counted(profile: &Value) -> i64 {
-    profile["events_30d"].as_i64().unwrap()
-}
-
 /// A profile has the view's columns and says how fresh it is.
 fn assert_is_profile(profile: &Value) {
     assert_eq!(profile["user_id"], USER);
@@ -120,22 +118,20 @@ fn the_demo_shows_a_profile_and_goes_on_where_it_was_stopped() {
     });
     let opening = first.stderr();
     assert!(opening.contains("nothing restored"), "{opening}");
-    let profile = demo.profile_after(&mut first, 0);
-    assert_is_profile(&profile);
+    assert_is_profile(&demo.profile(&mut first, USER));
     let one_line = demo
-        .follow_hint(&mut first)
+        .follow_hint(&mut first, USER)
         .args(["--output", "json"])
         .run(LIMIT);
     assert_eq!(one_line.stdout().lines().count(), 1);
     assert_is_profile(&one_line.summary());
-    let before = counted(&one_line.summary());
+    let counted = demo.events_after(&mut first, 0);
     let epoch = demo.stop(first);
     let read = demo.checkpoints().read();
 
     let mut second = demo.start();
-    let profile_now = demo.profile_after(&mut second, before);
-    assert_is_profile(&profile_now);
-    assert!(profile_now["_version"].as_str() > profile["_version"].as_str());
+    demo.events_after(&mut second, counted);
+    assert_is_profile(&demo.profile(&mut second, USER));
     let opening = second.stderr();
     let goes_on = format!("going on from the checkpoint of epoch {epoch} ");
     assert!(opening.contains(&goes_on), "{opening}");
