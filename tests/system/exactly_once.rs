@@ -4,7 +4,10 @@ use std::{env, time::Duration};
 
 use crate::{
     harness::{eventually::eventually, random::Random},
-    shop::{LIMIT, Shop, watch},
+    shop::{
+        LIMIT, Shop,
+        watch::{self, Watch},
+    },
 };
 
 /// The same kills for the same seed, as far as time allows; `TIDEWRIGHT_TEST_SEED` for others.
@@ -22,7 +25,10 @@ fn every_effect_is_there_once_after_two_dozen_kills_at_random_moments() {
         return;
     };
     let job = shop.job("killed");
-    let versions = watch::versions_in_redis(&shop, &job);
+    let versions = [
+        watch::versions_in_redis(&shop, &job),
+        watch::versions_in_dynamodb(&shop, &job),
+    ];
     let offsets = watch::group_offsets(&shop, &job);
     let mut random = Random::new(seed());
     let mut published = 0;
@@ -44,7 +50,7 @@ fn every_effect_is_there_once_after_two_dozen_kills_at_random_moments() {
     );
     job.finish();
     let contents = job.contents(&shop);
-    versions.end();
+    versions.into_iter().for_each(Watch::end);
     offsets.end();
     contents.assert_same(&shop.undisturbed(&job));
 }
