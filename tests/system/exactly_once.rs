@@ -4,6 +4,7 @@ use std::{env, time::Duration};
 
 use crate::{
     harness::{eventually::eventually, random::Random},
+    oracle::shop_batch::{self, Until},
     shop::{
         LIMIT, Shop,
         watch::{self, Watch},
@@ -53,6 +54,8 @@ fn every_effect_is_there_once_after_two_dozen_kills_at_random_moments() {
     versions.into_iter().for_each(Watch::end);
     offsets.end();
     contents.assert_same(&shop.undisturbed(&job));
+    // What an undisturbed run gives is right, too.
+    shop_batch::assert_stores_equal(&shop, &job, Until::End);
 }
 
 /// Otherwise "never ahead of the checkpoint" would hold for a job that reports nothing.
