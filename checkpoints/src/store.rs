@@ -188,7 +188,18 @@ fn holder(current: Option<&Head>) -> String {
 /// # Errors
 /// [`OpenError`] if the URL is not understood or the place cannot be used.
 pub fn open(url: &str) -> Result<Arc<dyn CheckpointStore>, OpenError> {
-    open_with(url, |root| LocalStore::open(DiskFilesystem, root))
+    open_on(DiskFilesystem, url)
+}
+
+/// As [`open`], with a local folder on another file system.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_on<F: Filesystem>(
+    filesystem: F,
+    url: &str,
+) -> Result<Arc<dyn CheckpointStore>, OpenError> {
+    open_with(url, |root| LocalStore::open(filesystem, root))
 }
 
 /// Opens a store only to read from it: like [`open`], but a local folder must be there and is left as it is.
@@ -199,9 +210,9 @@ pub fn open_existing(url: &str) -> Result<Arc<dyn CheckpointStore>, OpenError> {
     open_with(url, |root| LocalStore::existing(DiskFilesystem, root))
 }
 
-fn open_with(
+fn open_with<F: Filesystem>(
     url: &str,
-    open_local: impl FnOnce(&str) -> Result<LocalStore<DiskFilesystem>, StoreError>,
+    open_local: impl FnOnce(&str) -> Result<LocalStore<F>, StoreError>,
 ) -> Result<Arc<dyn CheckpointStore>, OpenError> {
     let not_understood = |reason| OpenError {
         url: url.to_owned(),

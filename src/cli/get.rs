@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
+use super::control::Output;
 use super::{EXIT_NOT_FOUND, EXIT_USAGE, failed};
 use crate::control::client;
 use crate::control::protocol::{Answer, Request};
@@ -19,6 +20,9 @@ pub struct GetArguments {
     /// The running job's socket.
     #[arg(long, default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
+    /// How the row is shown: as JSON in any case, and with `json` on one line.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 /// Shows one row as JSON.
@@ -28,10 +32,7 @@ pub fn get(arguments: &GetArguments) -> ExitCode {
         key: arguments.key.clone(),
     };
     match client::ask_once(&arguments.socket, &request) {
-        Ok(Answer::Row(row)) => {
-            println!("{row:#}");
-            ExitCode::SUCCESS
-        }
+        Ok(Answer::Row(row)) => arguments.output.print(&row, &format!("{row:#}")),
         Ok(Answer::NotFound(message)) => failed(message, EXIT_NOT_FOUND),
         Ok(Answer::Refused(message)) => failed(message, EXIT_USAGE),
         Ok(other) => failed(client::unexpected(&other), 1),

@@ -67,6 +67,10 @@ fn show(stats: &Stats, place: Place, hint: Option<&str>, done: &AtomicBool) {
         events: 0,
     };
     let mut lines = 0;
+    if !in_place && let Some(hint) = hint {
+        // In place it is a line of the display. Nobody is left to read if this fails.
+        let _ = writeln!(std::io::stderr(), "{hint}");
+    }
     while !done.load(Ordering::Relaxed) {
         thread::park_timeout(if in_place { REFRESH } else { LINE_EVERY });
         let mut text = render(stats, &mut last, hint, in_place);

@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tidewright_jobs::{MissingEnv, Warning, compile_with, explain, explain_json, json_schema};
 
+use super::control::Output;
 use super::{EXIT_USAGE, failed};
 
 /// Arguments of `tidewright validate`.
@@ -19,17 +20,8 @@ pub struct ValidateArguments {
     #[arg(long, value_name = "NAME")]
     shadow: Option<String>,
     /// How the plan is printed.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-}
-
-/// How a plan is printed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
+    #[arg(long, visible_alias = "format", value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 /// `PATH=VALUE`.
@@ -60,9 +52,9 @@ pub fn validate(arguments: &ValidateArguments) -> ExitCode {
                     Err(message) => return failed(message, EXIT_USAGE),
                 },
             };
-            match arguments.format {
-                Format::Text => print!("{}", explain(&compiled)),
-                Format::Json => println!("{:#}", explain_json(&compiled)),
+            match arguments.output {
+                Output::Text => print!("{}", explain(&compiled)),
+                Output::Json => println!("{:#}", explain_json(&compiled)),
             }
             ExitCode::SUCCESS
         }

@@ -30,7 +30,7 @@ use crate::cluster::{Cluster, ClusterOptions};
 use crate::dataflow;
 use crate::place;
 use crate::runtime::context::{JobContext, Place, Settings};
-use crate::runtime::crash::with_crash_points;
+use crate::runtime::crash::open_store;
 use crate::runtime::failure;
 use crate::runtime::fence::HeadFence;
 use crate::runtime::publish::{DEFINITION, PublishSettings};
@@ -79,8 +79,7 @@ pub(super) fn prepare_one(
     let moved_sources = start.map(|start| start.apply(&mut plan)).transpose();
     let moved_sources = moved_sources.map_err(RunError::of)?.unwrap_or_default();
     check_eager(&plan, &settings)?;
-    let store = store::open(&store::job_url(&url, &plan.name)).map_err(RunError::of)?;
-    let store = with_crash_points(store);
+    let store = open_store(&store::job_url(&url, &plan.name)).map_err(RunError::of)?;
     let operators = dataflow::stateful_operators(&plan);
     // A savepoint is read before the job is claimed: a damaged one disturbs nobody.
     let place = Place {

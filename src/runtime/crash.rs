@@ -1,8 +1,28 @@
 //! Named steps at which tests end the process, as a crash would. Only debug builds, which the tests run, know them.
 
+mod filesystem;
 mod store;
 
+use std::sync::Arc;
+
+use tidewright_checkpoints::store::{self as stores, CheckpointStore, OpenError};
+
+use self::filesystem::CrashingFilesystem;
 pub use self::store::with_crash_points;
+
+/// Opens a checkpoint store; in debug builds one that passes crash points, also where files of a local folder are made
+/// durable.
+///
+/// # Errors
+/// As [`stores::open`].
+pub fn open_store(url: &str) -> Result<Arc<dyn CheckpointStore>, OpenError> {
+    let store = if cfg!(debug_assertions) {
+        stores::open_on(CrashingFilesystem::default(), url)
+    } else {
+        stores::open(url)
+    };
+    store.map(with_crash_points)
+}
 
 /// The variable that names a step, and with `STEP:N` the N-th time that it is passed.
 pub const CRASH_AT: &str = "TIDEWRIGHT_TEST_CRASH_AT";

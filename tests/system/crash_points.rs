@@ -46,6 +46,23 @@ fn crashes_around_every_step_of_a_checkpoint_change_nothing() {
     );
 }
 
+/// What a name leads to, and whether there is one, is not durable before its folder is.
+#[test]
+fn crashes_while_a_state_file_is_made_durable_change_nothing() {
+    survives(
+        4,
+        &[
+            "state-file-written:2",
+            "state-file-synced:2",
+            "state-file-renamed:2",
+            "state-folder-synced:2",
+            "state-file-renamed:5",
+            "state-file-synced:4",
+            "state-file-written:5",
+        ],
+    );
+}
+
 #[test]
 fn crashes_around_every_step_of_a_delivery_change_nothing() {
     survives(

@@ -4,7 +4,11 @@ use std::{env, time::Duration};
 
 use crate::{
     harness::{eventually::eventually, random::Random},
-    shop::{LIMIT, Shop, watch},
+    oracle::shop_batch::{self, Until},
+    shop::{
+        LIMIT, Shop,
+        watch::{self, Watch},
+    },
 };
 
 /// The same kills for the same seed, as far as time allows; `TIDEWRIGHT_TEST_SEED` for others.
@@ -22,7 +26,10 @@ fn every_effect_is_there_once_after_two_dozen_kills_at_random_moments() {
         return;
     };
     let job = shop.job("killed");
-    let versions = watch::versions_in_redis(&shop, &job);
+    let versions = [
+        watch::versions_in_redis(&shop, &job),
+        watch::versions_in_dynamodb(&shop, &job),
+    ];
     let offsets = watch::group_offsets(&shop, &job);
     let mut random = Random::new(seed());
     let mut published = 0;
@@ -44,9 +51,11 @@ fn every_effect_is_there_once_after_two_dozen_kills_at_random_moments() {
     );
     job.finish();
     let contents = job.contents(&shop);
-    versions.end();
+    versions.into_iter().for_each(Watch::end);
     offsets.end();
     contents.assert_same(&shop.undisturbed(&job));
+    // What an undisturbed run gives is right, too.
+    shop_batch::assert_stores_equal(&shop, &job, Until::End);
 }
 
 /// Otherwise "never ahead of the checkpoint" would hold for a job that reports nothing.

@@ -24,3 +24,4 @@ pub mod redis_server;
 pub mod s3;
 pub mod server;
 pub mod services;
+pub mod throttle;

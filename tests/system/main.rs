@@ -13,6 +13,8 @@ mod arbitrary;
 mod cluster;
 mod crash_points;
 mod dead_letters;
+mod delivery;
+mod demo;
 mod exactly_once;
 mod formats;
 mod harness;

@@ -146,6 +146,14 @@ impl Shop {
         })
     }
 
+    /// The sources of its jobs, with their topics.
+    pub fn topics(&self) -> [(&'static str, &str); 2] {
+        [
+            ("events", &self.events_topic),
+            ("profiles", &self.profiles_topic),
+        ]
+    }
+
     /// What a consumer group has committed of the events.
     pub fn committed_events(&self, group: &str) -> BTreeMap<i32, i64> {
         self.kafka.committed_offsets(group, &self.events_topic)
@@ -459,17 +467,17 @@ const ACTIVITY: &str = "
     FROM tumble(events, INTERVAL '10 seconds')
     GROUP BY user_id, window_start, window_end";
 
-const ENGAGEMENT: &str = "
+pub const ENGAGEMENT: &str = "
     SELECT user_id, count(*) AS events, count(*) FILTER (WHERE type = 'email_click') AS clicks, max(ts) AS last_seen
     FROM rolling(events, INTERVAL '5 minutes', INTERVAL '1 minute')
     GROUP BY user_id";
 
-const CUSTOMER: &str = "
+pub const CUSTOMER: &str = "
     SELECT p.user_id, p.email, p.segment, e.events, e.clicks, e.last_seen
     FROM profiles p LEFT JOIN engagement e ON p.user_id = e.user_id
     WHERE p.consent";
 
-const SEGMENTS: &str = "
+pub const SEGMENTS: &str = "
     SELECT segment, count(*) AS customers, sum(clicks) AS clicks
     FROM customer
     GROUP BY segment";

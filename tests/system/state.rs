@@ -155,9 +155,15 @@ impl Stopped {
     /// An exported view, read back.
     fn export(&self, view: &str) -> (SchemaRef, Vec<RecordBatch>) {
         let file = self.folder.path().join(format!("{view}.parquet"));
-        let mut exported = self.state(&["export", view, "--parquet", file.to_str().unwrap()]);
+        let file_name = file.to_str().unwrap();
+        let mut exported =
+            self.state(&["export", view, "--parquet", file_name, "--output", "json"]);
         exported.wait_for_success(LIMIT);
-        read_parquet(&file)
+        let (schema, batches) = read_parquet(&file);
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let told = json!({ "view": view, "rows": rows, "file": file_name });
+        assert_eq!(exported.summary(), told);
+        (schema, batches)
     }
 }
 
@@ -216,7 +222,7 @@ fn state_get_shows_the_rows_that_redis_holds() {
             assert_eq!(as_fields(&row), as_numbers(expected), "{view} {user}");
         }
     }
-    let mut profile = stopped.state(&["get", "profiles", &user_id(1)]);
+    let mut profile = stopped.state(&["get", "profiles", &user_id(1), "--output", "json"]);
     profile.wait_for_success(LIMIT);
     let profile: Value = serde_json::from_str(&profile.stdout()).unwrap();
     assert_eq!(profile["user_id"], user_id(1));

@@ -11,7 +11,10 @@ use crate::{
         proxy::Proxy,
         redis::{Hashes, require_redis},
     },
-    shop::{LIMIT, Shop, ShopJob, watch},
+    shop::{
+        LIMIT, Shop, ShopJob,
+        watch::{self, Watch},
+    },
 };
 
 /// The exit code of a process that lost its job to another one.
@@ -50,7 +53,10 @@ fn a_process_that_slept_while_another_took_its_job_publishes_nothing_and_says_wh
         return;
     };
     let job = shop.job("zombie");
-    let versions = watch::versions_in_redis(&shop, &job);
+    let versions = [
+        watch::versions_in_redis(&shop, &job),
+        watch::versions_in_dynamodb(&shop, &job),
+    ];
     let mut first = job.start(1);
     await_progress(&mut shop, &job);
     job.suspend(&first);
@@ -70,7 +76,7 @@ fn a_process_that_slept_while_another_took_its_job_publishes_nothing_and_says_wh
     second.terminate();
     second.wait_for_success(LIMIT);
     job.finish();
-    versions.end();
+    versions.into_iter().for_each(Watch::end);
     job.contents(&shop).assert_same(&shop.undisturbed(&job));
 }
 

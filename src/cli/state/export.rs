@@ -7,7 +7,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use serde_json::json;
 
+use super::super::control::Output;
 use super::super::failed;
 use super::{Place, get};
 use crate::dataflow::read::ViewRows;
@@ -22,6 +24,9 @@ pub struct ExportArguments {
     /// The file to write; it must not exist.
     #[arg(long, value_name = "FILE")]
     parquet: PathBuf,
+    /// How the end is told: a line on standard error, or one JSON object on standard output.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 /// Writes all rows of a view.
@@ -43,7 +48,14 @@ pub fn export(arguments: &ExportArguments) -> ExitCode {
         });
     match written {
         Ok(count) => {
-            eprintln!("{count} rows of {} in {}", arguments.view, path.display());
+            let view = &arguments.view;
+            match arguments.output {
+                Output::Text => eprintln!("{count} rows of {view} in {}", path.display()),
+                Output::Json => {
+                    let file = path.display().to_string();
+                    println!("{}", json!({ "view": view, "rows": count, "file": file }));
+                }
+            }
             ExitCode::SUCCESS
         }
         Err(error) => failed(format!("cannot write {}: {error}", path.display()), 1),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::super::control::Output;
 use super::super::{EXIT_NOT_FOUND, failed};
 use super::Place;
 use crate::dataflow::read::{self, ViewRows};
@@ -18,10 +19,15 @@ pub struct GetArguments {
     view: String,
     /// The row's key, or its first columns; several are joined by `|`.
     key: String,
+    /// How rows are shown: a line of JSON each in any case.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 /// Shows the rows of a key, one JSON object a line.
 pub fn get(arguments: &GetArguments) -> ExitCode {
+    // Rows are for people and programs alike.
+    let (Output::Text | Output::Json) = arguments.output;
     let rows = match view(&arguments.place, &arguments.view) {
         Ok(rows) => rows,
         Err(message) => return failed(message, 1),

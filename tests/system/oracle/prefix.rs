@@ -21,10 +21,11 @@ use tidewright_checkpoints::{
 use super::{
     accept::{Accepted, Split, accept, before, splits_of},
     batch::{Horizon, evaluate},
-    cells::{Cell, Column, Rows},
+    cells::{Column, Rows},
     compare::difference,
     declared::{Relation, Source, View},
     generated::{events, passed_on, splits_in},
+    stored,
 };
 use crate::harness::{
     eventually::eventually,
@@ -294,18 +295,7 @@ impl Job {
     fn rows(&self, view: &View, hashes: &Hashes, columns: &[Column]) -> Rows {
         let prefix = format!("{}:{}:", self.name, view.name);
         let of_view = hashes.iter().filter(|(key, _)| key.starts_with(&prefix));
-        let alive = of_view.filter(|(_, fields)| !fields.contains_key("_deleted"));
-        let cell =
-            |fields: &BTreeMap<String, String>, column: &Column| match fields.get(&column.name) {
-                None => Cell::Null,
-                Some(text) if column.is_double => Cell::Double(text.parse().unwrap()),
-                Some(text) => Cell::Text(text.clone()),
-            };
-        let rows = alive.map(|(_, fields)| columns.iter().map(|c| cell(fields, c)).collect());
-        Rows {
-            columns: columns.to_vec(),
-            rows: rows.collect(),
-        }
+        stored::rows(of_view.map(|(_, fields)| fields), columns)
     }
 
     fn check(&self, snapshot: &Snapshot, horizon: Horizon) {

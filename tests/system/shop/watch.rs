@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{Shop, ShopJob};
-use crate::harness::{kafka::Kafka, redis::Redis};
+use crate::harness::{kafka::Kafka, redis::Hashes};
 use tidewright_checkpoints::{restore, store};
 
 /// A thread that looks; it ends when dropped.
@@ -22,14 +22,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    fn start(pause: Duration, mut look: impl FnMut() + Send + 'static) -> Self {
+    /// Looks until it is dropped; `look` tells whether there was anything to see.
+    fn start(pause: Duration, mut look: impl FnMut() -> bool + Send + 'static) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let ended = over.clone();
         let thread = thread::spawn(move || {
             let mut looks = 0;
             while !ended.load(Ordering::Relaxed) {
-                look();
-                looks += 1;
+                looks += u64::from(look());
                 thread::sleep(pause);
             }
             looks
@@ -40,7 +40,7 @@ impl Watch {
         }
     }
 
-    /// Fails the test if anything was seen that must not be, or if nobody looked.
+    /// Fails the test if anything was seen that must not be, or if there was hardly anything to see.
     pub fn end(mut self) {
         self.over.store(true, Ordering::Relaxed);
         match self.thread.take().unwrap().join() {
@@ -61,13 +61,24 @@ pub fn versions_in_redis(shop: &Shop, job: &ShopJob) -> Watch {
     let (redis, prefix) = (shop.redis.clone(), job.prefix().to_owned());
     let mut seen = BTreeMap::new();
     Watch::start(Duration::from_millis(20), move || {
-        look_at_versions(&redis, &prefix, &mut seen)
+        look_at_versions(redis.hashes(&prefix), &mut seen)
     })
 }
 
-fn look_at_versions(redis: &Redis, prefix: &str, seen: &mut BTreeMap<String, String>) {
-    let now: BTreeMap<_, _> = redis
-        .hashes(prefix)
+/// The same of the items in DynamoDB.
+pub fn versions_in_dynamodb(shop: &Shop, job: &ShopJob) -> Watch {
+    let (dynamodb, table) = (shop.dynamodb.clone(), job.prefix().to_owned());
+    let mut seen = BTreeMap::new();
+    Watch::start(Duration::from_millis(50), move || {
+        // The job makes its table; once there, it must stay.
+        (!seen.is_empty() || dynamodb.has_table(&table))
+            && look_at_versions(dynamodb.items(&table), &mut seen)
+    })
+}
+
+/// Whether there are any rows.
+fn look_at_versions(rows: Hashes, seen: &mut BTreeMap<String, String>) -> bool {
+    let now: BTreeMap<_, _> = rows
         .into_iter()
         .map(|(key, mut fields)| (key, fields.remove("_version").unwrap()))
         .collect();
@@ -81,6 +92,7 @@ fn look_at_versions(redis: &Redis, prefix: &str, seen: &mut BTreeMap<String, Str
         );
     }
     *seen = now;
+    !seen.is_empty()
 }
 
 /// What the consumer group says was read is never ahead of the last durable checkpoint.
@@ -95,6 +107,7 @@ pub fn group_offsets(shop: &Shop, job: &ShopJob) -> Watch {
         for (source, topic) in &topics {
             look_at_offsets(&kafka, &name, &url, source, topic);
         }
+        true
     })
 }
 
