@@ -11,6 +11,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod diff;
 pub mod job;
+mod kafka_client;
 pub mod metrics;
 mod pem;
 pub mod place;

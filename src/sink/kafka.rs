@@ -24,6 +24,8 @@ pub struct KafkaWriter {
     place: String,
     config: KafkaSinkConfig,
     connection: Option<Connection>,
+    /// Whether the brokers have let this writer in before.
+    has_answered: bool,
 }
 
 impl KafkaWriter {
@@ -40,6 +42,7 @@ impl KafkaWriter {
             place: context.place(&format!("kafka topic {}", config.topic)),
             config: config.clone(),
             connection: None,
+            has_answered: false,
             context: context.clone(),
         })
     }
@@ -82,7 +85,9 @@ impl KafkaWriter {
 impl AppendWriter for KafkaWriter {
     fn recover(&mut self) -> Result<Option<Epoch>, SinkError> {
         self.connection = None;
-        let connection = Connection::open(&self.config, &self.context, &self.place)?;
+        let connection =
+            Connection::open(&self.config, &self.context, &self.place, self.has_answered)?;
+        self.has_answered = true;
         let marker = connection.marker()?;
         self.connection = Some(connection);
         Ok(marker)

@@ -14,7 +14,10 @@ use tidewright_checkpoints::Epoch;
 use tidewright_jobs::job::KafkaSinkConfig;
 
 use super::{failure, record::Record};
-use crate::sink::{SinkContext, SinkError};
+use crate::{
+    kafka_client::{ClientLog, topic_metadata},
+    sink::{SinkContext, SinkError},
+};
 
 /// How long one question to the broker may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,27 +36,29 @@ pub(super) struct Connection {
     place: String,
     topic: String,
     producer: BaseProducer,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<ClientLog>,
     group: ConsumerGroupMetadata,
     record_bytes_max: usize,
 }
 
 impl Connection {
-    /// Connects, checks the topic, shuts out earlier producers of the same id.
+    /// Connects, checks the topic, shuts out earlier producers of the same id. Brokers that refuse the client end the start,
+    /// but once they have answered, they are tried again: passwords and certificates are changed in one place after another.
     pub(super) fn open(
         config: &KafkaSinkConfig,
         context: &SinkContext,
         place: &str,
+        has_answered: bool,
     ) -> Result<Self, SinkError> {
         let id = format!("{}-{}-{}", context.job, context.sink, context.writer);
         let failed = |doing: &'static str| move |error| failure::of(place, doing, &error);
-        let consumer: BaseConsumer = client_config(config)
+        let consumer: BaseConsumer<ClientLog> = client_config(config)
             .set("group.id", &id)
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
-            .create()
+            .create_with_context(ClientLog::default())
             .map_err(|error| misconfigured(place, &error))?;
-        check_topic(&consumer, &config.topic, place)?;
+        check_topic(&consumer, &config.topic, place, has_answered)?;
         let record_bytes_max = record_bytes_max(config, place);
         let producer: BaseProducer = producer_config(config)
             .set("transactional.id", &id)
@@ -207,10 +212,19 @@ fn misconfigured(place: &str, error: &KafkaError) -> SinkError {
     SinkError::Fatal(format!("{place}: {error}"))
 }
 
-fn check_topic(consumer: &BaseConsumer, topic: &str, place: &str) -> Result<(), SinkError> {
-    let metadata = consumer
-        .fetch_metadata(Some(topic), ANSWER_TIMEOUT)
-        .map_err(|error| failure::of(place, "cannot look up the topic", &error))?;
+fn check_topic(
+    consumer: &BaseConsumer<ClientLog>,
+    topic: &str,
+    place: &str,
+    has_answered: bool,
+) -> Result<(), SinkError> {
+    let metadata = topic_metadata(consumer, topic, ANSWER_TIMEOUT).map_err(|unanswered| {
+        let message = format!("{place}: cannot look up the topic: {unanswered}");
+        match unanswered.is_refusal() && !has_answered {
+            true => SinkError::Fatal(message),
+            false => failure::sorted(&unanswered.error, message),
+        }
+    })?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let error = found
         .and_then(|found| found.error())

@@ -6,7 +6,11 @@ use crate::sink::SinkError;
 
 /// Sorts an error. Fenced means that the broker has given this transactional id to a later producer.
 pub(super) fn of(place: &str, doing: &str, error: &KafkaError) -> SinkError {
-    let message = format!("{place}: {doing}: {}", describe(error));
+    sorted(error, format!("{place}: {doing}: {}", describe(error)))
+}
+
+/// An error with a message of its own.
+pub(super) fn sorted(error: &KafkaError, message: String) -> SinkError {
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
         Some(

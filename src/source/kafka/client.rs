@@ -1,19 +1,17 @@
-//! The Kafka client's settings and its log.
+//! The Kafka client's settings.
 
 use std::{
     ffi::{CStr, c_char, c_int},
-    sync::Mutex,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext,
-    bindings::rd_kafka_t,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, ConsumerContext},
+    ClientConfig, bindings::rd_kafka_t, config::RDKafkaLogLevel, consumer::BaseConsumer,
     error::KafkaError,
 };
 use tidewright_jobs::job::KafkaSourceConfig;
+
+use crate::kafka_client::{ClientLog, log_line};
 
 /// How long to wait for an answer of the brokers when opening a source.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,32 +95,13 @@ pub(super) fn settings(config: &KafkaSourceConfig, group: &str) -> Result<Client
 /// If the settings are not ones that the client knows.
 pub(super) fn connect(settings: &ClientConfig) -> Result<Consumer, String> {
     settings
-        .create_with_context(ClientLog)
+        .create_with_context(ClientLog::default())
         .map_err(|error| match error {
             // The value may be a secret.
             KafkaError::ClientConfig(_, reason, name, _) => format!("property `{name}`: {reason}"),
             other => other.to_string(),
         })
 }
-
-/// Hands the client's own messages to the log.
-pub(super) struct ClientLog;
-
-impl ClientContext for ClientLog {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log_line(level as i32, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        log_line(
-            RDKafkaLogLevel::Error as i32,
-            "ERROR",
-            &format!("{error}: {reason}"),
-        );
-    }
-}
-
-impl ConsumerContext for ClientLog {}
 
 /// The client's messages while a batch is taken, when it bypasses [`ClientLog`].
 ///
@@ -144,37 +123,6 @@ pub(super) unsafe extern "C" fn log_callback(
             .into_owned()
     };
     log_line(level, &text(facility), &text(message));
-}
-
-/// An unreachable broker is not an error of the job, but people should know: warnings, one per interval at most.
-const LOG_INTERVAL: Duration = Duration::from_secs(5);
-
-struct LogLimit {
-    last: Option<Instant>,
-    suppressed: u64,
-}
-
-static LOG_LIMIT: Mutex<LogLimit> = Mutex::new(LogLimit {
-    last: None,
-    suppressed: 0,
-});
-
-pub(super) fn log_line(level: i32, facility: &str, message: &str) {
-    if level > RDKafkaLogLevel::Warning as i32 {
-        tracing::debug!(target: "tidewright::kafka", facility, "{message}");
-        return;
-    }
-    // A panic while logging leaves nothing half done.
-    let mut limit = LOG_LIMIT
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if limit.last.is_some_and(|last| last.elapsed() < LOG_INTERVAL) {
-        limit.suppressed += 1;
-        return;
-    }
-    let suppressed = std::mem::take(&mut limit.suppressed);
-    limit.last = Some(Instant::now());
-    tracing::warn!(target: "tidewright::kafka", facility, suppressed, "{message}");
 }
 
 #[cfg(test)]

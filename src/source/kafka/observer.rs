@@ -17,10 +17,10 @@ use tidewright_jobs::job::KafkaSourceConfig;
 
 use super::{
     super::{End, SplitEnds},
-    client::{Consumer, log_line},
+    client::Consumer,
     topic::{self, TopicError},
 };
-use crate::runtime::epoch::wall_clock_ms;
+use crate::{kafka_client::log_line, runtime::epoch::wall_clock_ms};
 
 /// How often to look for new partitions.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(30);

@@ -20,11 +20,12 @@ use super::{
         open::{ALIGN_MS, OpenContext},
         watermark::SplitClock,
     },
-    client::{self, Consumer},
+    client::Consumer,
     queue::Message,
     split::KafkaSplit,
     topic::{self, Begin, Bounds},
 };
+use crate::kafka_client::log_line;
 
 /// The partitions, apart from the client so that its messages can be handed to them.
 pub(super) struct Partitions {
@@ -312,7 +313,7 @@ impl Partitions {
             ))),
             // The client goes on by itself when the broker is there again.
             _ => {
-                client::log_line(RDKafkaLogLevel::Warning as i32, "CONSUME", &text);
+                log_line(RDKafkaLogLevel::Warning as i32, "CONSUME", &text);
                 Ok(())
             }
         }

@@ -8,7 +8,7 @@ use rdkafka::{
 use tidewright_jobs::job::{KafkaSourceConfig, StartPosition};
 
 use super::client::{Consumer, REQUEST_TIMEOUT};
-use crate::runtime::pulse;
+use crate::{kafka_client::topic_metadata, runtime::pulse};
 
 /// Why a topic's partitions are not known.
 #[derive(Debug)]
@@ -39,16 +39,16 @@ pub(super) fn partition_count(
     config: &KafkaSourceConfig,
 ) -> Result<i32, TopicError> {
     let topic = &config.topic;
-    let metadata = consumer
-        .client()
-        .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
-        .map_err(|error| {
-            TopicError::Unreachable(format!(
-                "no answer from the brokers {} within {} s: {error}",
-                config.brokers,
+    let metadata = topic_metadata(consumer, topic, REQUEST_TIMEOUT).map_err(|unanswered| {
+        let brokers = &config.brokers;
+        TopicError::Unreachable(match unanswered.is_refusal() {
+            true => format!("no connection to the brokers {brokers}: {unanswered}"),
+            false => format!(
+                "no answer from the brokers {brokers} within {} s: {unanswered}",
                 REQUEST_TIMEOUT.as_secs()
-            ))
-        })?;
+            ),
+        })
+    })?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let (count, error) = found.map_or((0, None), |found| (found.partitions().len(), found.error()));
     match error.map(|error: RDKafkaRespErr| RDKafkaErrorCode::from(error)) {
@@ -67,10 +67,8 @@ pub(super) fn id(
 ) -> Result<Option<String>, String> {
     let topic = &config.topic;
     // Every broker knows it; by itself the client would wait for the controller.
-    let metadata = consumer
-        .client()
-        .fetch_metadata(Some(topic), REQUEST_TIMEOUT)
-        .map_err(|error| format!("no answer about topic {topic}: {error}"))?;
+    let metadata = topic_metadata(consumer, topic, REQUEST_TIMEOUT)
+        .map_err(|unanswered| format!("no answer about topic {topic}: {unanswered}"))?;
     super::identity::topic_id(consumer, topic, metadata.orig_broker_id())
 }
 
