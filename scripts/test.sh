@@ -4,10 +4,13 @@
 #   scripts/test.sh                    formatting, clippy, then all tests: unit, property, documentation, whole system
 #   scripts/test.sh ARGUMENTS...       only `cargo test ARGUMENTS...`, with the servers running
 #
-# Servers: see scripts/services; Prometheus, which tests start themselves, is Debian's; schemathesis, which exercises the REST API,
+# Servers: see scripts/services; Prometheus, which tests start themselves, is Debian's; so is Java for a Kafka of a test's own, from
+# Maven packages (TIDEWRIGHT_TEST_KAFKA_JARS names a folder of them); schemathesis, which exercises the REST API,
 # comes from PyPI unless TIDEWRIGHT_TEST_SCHEMATHESIS names one. A test whose server is absent fails here instead of being skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck disable=SC2034 # scripts/lib/packages.sh reads it
+SCRIPTS=$PWD/scripts
 for part in common debian packages; do
   # shellcheck source=/dev/null
   . "scripts/lib/$part.sh"
@@ -25,6 +28,11 @@ start_services() {
   local missing
   mapfile -t missing < <(missing_service_packages prometheus)
   debian_packages "${missing[@]}"
+  if [ -z "${TIDEWRIGHT_TEST_KAFKA_JARS:-}" ]; then
+    install_packages kafka || return 1
+    TIDEWRIGHT_TEST_KAFKA_JARS=$(jar_folder kafka)
+    export TIDEWRIGHT_TEST_KAFKA_JARS
+  fi
   if [ -z "${TIDEWRIGHT_TEST_SCHEMATHESIS:-}" ]; then
     install_schemathesis || return 1
     TIDEWRIGHT_TEST_SCHEMATHESIS=$(schemathesis_folder)/bin/schemathesis

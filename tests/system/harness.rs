@@ -13,6 +13,7 @@ pub mod eventually;
 pub mod input;
 pub mod jobfile;
 pub mod kafka;
+pub mod kafka_broker;
 pub mod machines;
 pub mod metrics;
 pub mod process;

@@ -19,6 +19,7 @@ mod exactly_once;
 mod formats;
 mod harness;
 mod harness_works;
+mod kafka_tls;
 mod metrics;
 mod mistakes;
 mod mutants;

@@ -60,6 +60,21 @@ impl Kafka {
         require("TIDEWRIGHT_TEST_KAFKA").map(|brokers| Self { brokers })
     }
 
+    /// A broker without TLS at this address.
+    pub fn at(brokers: &str) -> Self {
+        Self {
+            brokers: brokers.to_owned(),
+        }
+    }
+
+    /// Whether it answers, and is registered with its controller.
+    pub fn is_up(&self) -> bool {
+        let answer = self
+            .consumer(&unique_name("reader"))
+            .fetch_metadata(None, Duration::from_secs(1));
+        answer.is_ok_and(|metadata| !metadata.brokers().is_empty())
+    }
+
     /// Bootstrap servers, as a job file wants them.
     pub fn brokers(&self) -> &str {
         &self.brokers
