@@ -268,7 +268,8 @@ pub enum Delivery {
     /// When the checkpoint that holds them is durable.
     #[default]
     ExactlyOnce,
-    /// When their epoch is complete: lower latency, replays are idempotent.
+    /// When their epoch is complete: lower latency, replays are idempotent. After a crash, a row that left before its
+    /// checkpoint may stay in the store if its key is gone by the time the replay has passed it.
     Eager,
 }
 

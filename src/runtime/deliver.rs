@@ -84,6 +84,10 @@ pub fn deliver<'scope>(
 ) -> Durable<'scope> {
     let mut builder = OperatorBuilder::new(format!("Deliver {}", deliver.sink), scope);
     let address = builder.operator_info().address.to_vec();
+    if let Outgoing::Keyed(outbox) = &deliver.outgoing {
+        let delivery = scope.activator_for(address.as_slice().into());
+        outbox.borrow_mut().wake_on_release(delivery);
+    }
     activate(scope.worker().sync_activator_for(address));
     let mut input = builder.new_input_connection(durable, Pipeline, []);
     let (output, delivered) = builder.new_output_connection([]);

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use hashbrown::{HashMap, HashSet};
 use tidewright_checkpoints::{Entry, Epoch, Shard, ShardDelta, SmallBytes};
+use timely::scheduling::Activator;
 
 use super::stats::Counter;
 
@@ -56,6 +57,8 @@ pub struct KeyedOutbox {
     /// Where its rows are counted with those of other workers, and how many of its own are in there.
     rows: (Counter, u64),
     eager: bool,
+    /// Takes what is released.
+    delivery: Option<Activator>,
 }
 
 /// The first byte of an encoded entry: the version of its form.
@@ -74,6 +77,11 @@ impl KeyedOutbox {
             eager,
             ..Self::default()
         }
+    }
+
+    /// Wakes this operator when rows are released; checkpoints wake it by themselves.
+    pub fn wake_on_release(&mut self, delivery: Activator) {
+        self.delivery = Some(delivery);
     }
 
     /// Counts its rows in `rows`, together with other outboxes of the sink.
@@ -202,6 +210,9 @@ impl KeyedOutbox {
     /// by the next marker goes into its checkpoint whole.
     pub fn release(&mut self, epoch: Epoch) {
         let open = std::mem::take(&mut self.open);
+        if let Some(delivery) = self.delivery.as_ref().filter(|_| !open.is_empty()) {
+            delivery.activate();
+        }
         self.sealed.push_back((epoch, open));
         self.set_durable(epoch);
     }

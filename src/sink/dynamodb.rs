@@ -23,7 +23,7 @@ use tokio::{runtime::Runtime, task::JoinSet};
 use self::failure::Failure;
 pub use self::rows::DynamodbRows;
 use super::{
-    Fence, KeyedBatch, KeyedWriter, SinkContext, SinkError, WriteReport,
+    Fence, KeyedBatch, KeyedWriter, SinkContext, SinkError, Version, WriteReport,
     cell::Cells,
     ttl,
     verdict::{self, Stored, Verdict, field},
@@ -41,6 +41,16 @@ pub struct DynamodbWriter {
     config: DynamodbSinkConfig,
     ttl_ms: Option<i64>,
     connection: Option<Connection>,
+    /// Of a batch that has to be sent again.
+    answered: Option<Answered>,
+}
+
+/// What the table has answered for rows of one batch. A table that throttles refuses some rows of every attempt: those that it
+/// has taken need not be sent again, or a large batch would never be done.
+struct Answered {
+    /// They tell whether it is the same batch.
+    versions: Vec<Version>,
+    outcomes: Vec<Option<Outcome>>,
 }
 
 /// A client whose table has been checked, and the runtime that drives it.
@@ -95,6 +105,7 @@ impl DynamodbWriter {
             ttl_ms: ttl_ms.map_err(|message| context.misconfigured(message))?,
             config: config.clone(),
             connection: None,
+            answered: None,
             context: context.clone(),
         })
     }
@@ -160,57 +171,88 @@ impl KeyedWriter for DynamodbWriter {
         let cells = Cells::of(&batch.rows)?;
         let mut report = WriteReport::default();
         let mut puts = self.puts(batch, &cells, &mut report);
+        let mut answered = Answered::of(self.answered.take(), batch);
+        puts.retain(|put| answered.outcomes[put.row].is_none());
         let target = self.target(&connection.client);
         while !puts.is_empty() {
             fence.check()?;
             let later = puts.split_off(puts.len().min(FENCED_ROWS_MAX));
             let sent = send_all(&target, puts, self.config.max_in_flight.max(1));
-            for (row, outcome) in connection.runtime.block_on(sent)? {
-                match outcome {
-                    Outcome::Applied => report.applied += 1,
-                    Outcome::AlreadyThere => report.already_there += 1,
-                    Outcome::Refused(reason) => {
-                        report
-                            .refused
-                            .push(self.context.refused(&cells, row, reason));
-                    }
-                }
+            let (outcomes, error) = connection.runtime.block_on(sent);
+            for (row, outcome) in outcomes {
+                answered.outcomes[row] = Some(outcome);
+            }
+            if let Some(error) = error {
+                let reached = answered.outcomes.iter().any(Option::is_some);
+                self.connection = reached.then_some(connection);
+                self.answered = Some(answered);
+                return Err(error);
             }
             puts = later;
+        }
+        for (row, outcome) in answered.outcomes.into_iter().enumerate() {
+            match outcome {
+                Some(Outcome::Applied) => report.applied += 1,
+                Some(Outcome::AlreadyThere) => report.already_there += 1,
+                Some(Outcome::Refused(reason)) => report
+                    .refused
+                    .push(self.context.refused(&cells, row, reason)),
+                // It was refused before it was sent.
+                None => {}
+            }
         }
         self.connection = Some(connection);
         Ok(report)
     }
 }
 
-/// Sends puts, so many at a time. After an error no more are begun; those under way are waited for, so that none of
-/// them arrives later than the next attempt.
+impl Answered {
+    /// What is known of a batch, if anything is.
+    fn of(last: Option<Self>, batch: &KeyedBatch) -> Self {
+        let same = last.filter(|last| last.versions == batch.versions);
+        same.unwrap_or_else(|| Self {
+            versions: batch.versions.clone(),
+            outcomes: (0..batch.versions.len()).map(|_| None).collect(),
+        })
+    }
+}
+
+/// Sends puts, so many at a time. No more are begun once more have failed than worked, or one has for good; those under way are
+/// waited for, so that none of them arrives later than the next attempt.
 async fn send_all(
     target: &Arc<Target>,
     puts: Vec<Put>,
     in_flight_max: usize,
-) -> Result<Vec<(usize, Outcome)>, SinkError> {
+) -> (Vec<(usize, Outcome)>, Option<SinkError>) {
     let mut outcomes = Vec::with_capacity(puts.len());
     let mut in_flight = JoinSet::new();
     let mut waiting = puts.into_iter();
+    let mut failed = 0;
     let mut error: Option<SinkError> = None;
     loop {
-        while error.is_none() && in_flight.len() < in_flight_max {
+        let goes_on = match error {
+            None => true,
+            Some(SinkError::Transient(_)) => failed < outcomes.len(),
+            Some(_) => false,
+        };
+        while goes_on && in_flight.len() < in_flight_max {
             let Some(put) = waiting.next() else { break };
             let target = target.clone();
             in_flight.spawn(async move { (put.row, send(&target, put).await) });
         }
-        match in_flight.join_next().await {
+        let found = match in_flight.join_next().await {
             None => break,
-            Some(Ok((row, Ok(outcome)))) => outcomes.push((row, outcome)),
-            Some(Ok((_, Err(found)))) => error = Some(graver(error, found)),
-            Some(Err(panicked)) => {
-                let message = format!("{}: {panicked}", target.place);
-                error = Some(graver(error, SinkError::Fatal(message)));
+            Some(Ok((row, Ok(outcome)))) => {
+                outcomes.push((row, outcome));
+                continue;
             }
-        }
+            Some(Ok((_, Err(found)))) => found,
+            Some(Err(panicked)) => SinkError::Fatal(format!("{}: {panicked}", target.place)),
+        };
+        failed += 1;
+        error = Some(graver(error, found));
     }
-    error.map_or(Ok(outcomes), Err)
+    (outcomes, error)
 }
 
 /// The error that decides: being fenced, then what will not mend, then the first.

@@ -1,6 +1,6 @@
 //! A steady rate.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tells how many events are due.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,11 @@ impl Pace {
 
     /// How many have become due since the last call. What was missed comes later, so that the rate holds on average.
     pub fn due(&mut self) -> u64 {
-        let all = (self.started.elapsed().as_secs_f64() * self.per_second as f64) as u64;
+        self.due_after(self.started.elapsed())
+    }
+
+    fn due_after(&mut self, elapsed: Duration) -> u64 {
+        let all = (elapsed.as_secs_f64() * self.per_second as f64) as u64;
         let due = all.saturating_sub(self.made);
         self.made += due;
         due
@@ -39,11 +43,13 @@ mod tests {
     #[test]
     fn nothing_is_lost_between_calls() {
         let mut pace = Pace::start(10_000);
-        let mut made = 0;
-        while pace.started.elapsed() < Duration::from_millis(50) {
-            made += pace.due();
-        }
-        assert!(made >= 490, "{made}");
-        assert_eq!(made, pace.made);
+        let mut due = |micros| pace.due_after(Duration::from_micros(micros));
+        // Less than one, a long pause, and less than one again.
+        assert_eq!(
+            [due(70), due(120), due(50_050), due(50_099)],
+            [0, 1, 499, 0]
+        );
+        assert_eq!(due(50_100), 1);
+        assert_eq!(pace.made, 501);
     }
 }

@@ -43,17 +43,17 @@ fn stop(server: &Server, name: &str) -> String {
         .to_owned()
 }
 
-/// Waits until the job of this name has a checkpoint of all that was produced.
-fn await_all_read(shop: &Shop, job: &ShopJob, name: &str) {
+/// Waits until the job has a checkpoint of all that was produced.
+fn await_all_read(shop: &Shop, job: &ShopJob) {
     let produced: i64 = shop.produced().iter().sum::<u64>() as i64;
-    let checkpoints = Checkpoints::of(&job.store_url, name);
+    let checkpoints = Checkpoints::of(&job.store_url, &job.name);
     eventually(LIMIT, "everything is read", || {
         (checkpoints.read() == produced).then_some(())
     });
 }
 
 #[test]
-fn a_job_goes_on_from_its_savepoint_under_another_name_and_after_its_entry_was_removed() {
+fn a_job_whose_entry_was_removed_goes_on_from_its_savepoint() {
     let Some(mut shop) = Shop::open(77) else {
         return;
     };
@@ -63,35 +63,32 @@ fn a_job_goes_on_from_its_savepoint_under_another_name_and_after_its_entry_was_r
     shop.feed_until("a checkpoint", || (job.durable_epoch() > 0).then_some(()));
     let first = stop(&server, &job.name);
     shop.feed_for(Duration::from_millis(500));
-    // Another job as far as server and checkpoint store go, into the same stores.
-    let moved = format!("{}-moved", job.name);
-    submit(&server, &job, &["--name", &moved, "--restore", &first]);
-    let log = server.log(&moved);
+    let name = job.name.as_str();
+    server.cli_json(&["remove", name]);
+    submit(&server, &job, &["--restore", &first]);
+    let log = server.log(name);
     assert!(log.contains("going on from the savepoint of job"), "{log}");
     shop.feed_for(Duration::from_millis(500));
     // It has checkpoints of its own now, and a crash does not begin it again.
-    let checkpoints = Checkpoints::of(&job.store_url, &moved);
-    eventually(LIMIT, "it publishes", || {
-        (checkpoints.read() > 0).then_some(())
-    });
-    let pid = pids(&server.job(&moved))[0];
+    await_all_read(&shop, &job);
+    let pid = pids(&server.job(name))[0];
     crate::harness::server::kill(pid, rustix::process::Signal::KILL);
     eventually(LIMIT, "it is started again", || {
-        let job = server.job(&moved);
+        let job = server.job(name);
         (job["restarts"] == 1 && job["state"] == "running").then_some(())
     });
-    let log = server.log(&moved);
+    let log = server.log(name);
     let last = log.rsplit("starts again").next().unwrap();
     assert!(last.contains("going on from the checkpoint"), "{last}");
-    let second = stop(&server, &moved);
+    let second = stop(&server, name);
     shop.feed_for(Duration::from_millis(300));
     // The same name once more, over REST, from the savepoint alone.
-    let removed = server.cli_json(&["remove", &moved]);
-    assert_eq!(removed["removed"], moved, "{removed}");
+    let removed = server.cli_json(&["remove", name]);
+    assert_eq!(removed["removed"], name, "{removed}");
     let submission = job.submission();
     let body = json!({
         "file": std::fs::read_to_string(&submission[0]).unwrap(),
-        "name": moved,
+        "name": name,
         "restore": second,
         "set": [
             { "path": "checkpoint.store", "value": job.store_url },
@@ -101,9 +98,9 @@ fn a_job_goes_on_from_its_savepoint_under_another_name_and_after_its_entry_was_r
     let reply = server.post("/v1/jobs", Some(&body));
     assert_eq!(reply.status, 201, "{reply:?}");
     assert_eq!(reply.body["job"]["version"], 1, "{reply:?}");
-    server.await_state(&moved, "running");
-    await_all_read(&shop, &job, &moved);
-    let stopped = server.cli_json(&["stop", &moved, "--drain", "--wait"]);
+    server.await_state(name, "running");
+    await_all_read(&shop, &job);
+    let stopped = server.cli_json(&["stop", name, "--drain", "--wait"]);
     assert_eq!(stopped["state"], "succeeded", "{stopped}");
     eventually(LIMIT, "no process is left", || {
         job_processes(&server.data()).is_empty().then_some(())
