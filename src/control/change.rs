@@ -22,6 +22,10 @@ use super::supervisor::process::ProcessId;
 /// which was killed before it let the processes go.
 pub const TRIES: u8 = 2;
 
+/// How long a new version has to run until it has started, in milliseconds: what it writes to is opened with the first rows, so
+/// a store that cannot be used ends it a moment after it has begun.
+const PROVEN_AFTER_MS: u64 = 1_000;
+
 /// A change under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -186,11 +190,13 @@ impl Change {
 
     /// What to do when the job's own life has gone on to `next`.
     #[must_use]
-    pub fn after(&self, next: &Lifecycle, seen: &Observed) -> Step {
+    pub fn after(&self, next: &Lifecycle, seen: &Observed, now_ms: u64) -> Step {
         let over = seen.alive == 0;
+        let proven_from = next.since_ms.saturating_add(PROVEN_AFTER_MS);
         match (&self.phase, next.state) {
             (Phase::Stopping, JobState::Finished | JobState::Canceled) => Step::Wait,
             (Phase::Stopping, state) if state.is_terminal() => Step::Switch,
+            (Phase::Starting { .. }, JobState::Running) if now_ms < proven_from => Step::Wait,
             (Phase::Starting { .. }, JobState::Running | JobState::Finished) => Step::Done,
             (Phase::Starting { tries }, JobState::Restarting) if over && seen.ended.is_some() => {
                 match tries {

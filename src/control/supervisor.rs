@@ -179,7 +179,7 @@ impl Supervisor {
         }
         let (lifecycle, action) = self.decide(&job.lifecycle, &seen);
         if let Some(change) = &job.change {
-            let step = change.after(&lifecycle, &seen);
+            let step = change.after(&lifecycle, &seen, now_ms());
             if step != Step::Wait {
                 return self.act(job, change, lifecycle, seen.alive == 0, step);
             }
@@ -309,7 +309,7 @@ impl Supervisor {
         };
         let (lifecycle, _) = self.decide(lifecycle, &seen);
         if let Some(change) = &job.change {
-            let step = change.after(&lifecycle, &seen);
+            let step = change.after(&lifecycle, &seen, now_ms());
             if step != Step::Wait {
                 return self.act(job, change, lifecycle, true, step);
             }

@@ -14,7 +14,7 @@ use crate::{
     harness::{
         dynamodb::Dynamodb,
         eventually::eventually,
-        input::START_MS,
+        input::{START_MS, user_id},
         jobfile::JobFile,
         process::{Command, Process},
         redis::{Redis, require_redis},
@@ -124,13 +124,21 @@ impl Eager {
         store.head().unwrap().map(|(head, _)| head)
     }
 
-    /// The greatest generation and epoch in the versions of a sink's rows.
+    /// The greatest generation and epoch in the versions of a sink's rows. Keys are named, not looked for: looking through a
+    /// store that others use as well takes longer than an interval.
     fn newest(&self, kind: &str) -> (u64, u64) {
-        let rows = self.redis.hashes(&format!("{}:{kind}:", self.name));
-        let versions = rows.into_values().map(|fields| {
-            let version = &fields["_version"];
+        let mut connection = self.redis.connection();
+        let versions = (0..USERS).filter_map(|user| {
+            let key = format!("{}:{kind}:{}", self.name, user_id(user));
+            let mut read = redis::cmd("HGET");
+            let version: Option<String> = read
+                .arg(key)
+                .arg("_version")
+                .query(&mut connection)
+                .unwrap();
+            let version = version?;
             let part = |range: std::ops::Range<usize>| version[range].parse::<u64>().unwrap();
-            (part(0..15), part(15..30))
+            Some((part(0..15), part(15..30)))
         });
         versions.max().unwrap_or_default()
     }
@@ -138,7 +146,7 @@ impl Eager {
     /// Whether the eager sink shows rows of this process that no checkpoint covers yet. The other one never does.
     fn is_ahead(&self) -> Option<()> {
         // The rows first: what becomes durable between the two looks may only hide that they were ahead.
-        let (eager, careful) = (self.newest("eager"), self.newest("careful"));
+        let (careful, eager) = (self.newest("careful"), self.newest("eager"));
         let head = self.head()?;
         let durable = (head.generation.0, head.epoch.0);
         assert!(

@@ -117,11 +117,20 @@ fn who_takes_over_is_the_job_once_the_old_processes_have_ended_however() {
 }
 
 #[test]
+fn a_version_has_started_when_it_has_run_for_a_second() {
+    let mut next = life(JobState::Running, Desired::Running);
+    next.since_ms = 5_000;
+    let after = |now_ms| change(Phase::Starting { tries: 1 }).after(&next, &runs(), now_ms);
+    assert_eq!(after(5_999), Step::Wait);
+    assert_eq!(after(6_000), Step::Done);
+}
+
+#[test]
 fn a_version_that_does_not_start_is_tried_again_and_then_left_for_the_one_before() {
     let after = |tries, state, seen: &Observed| {
         let mut next = life(state, Desired::Running);
         next.last_error = Some("words".to_owned());
-        change(Phase::Starting { tries }).after(&next, seen)
+        change(Phase::Starting { tries }).after(&next, seen, u64::MAX)
     };
     let back = Step::Back("words".to_owned());
     let failed = ended(Exit::Failed);
@@ -140,7 +149,7 @@ fn a_version_that_does_not_start_is_tried_again_and_then_left_for_the_one_before
     };
     let mut next = life(JobState::Restarting, Desired::Running);
     next.last_error = Some("words".to_owned());
-    let step = fresh.after(&next, &failed);
+    let step = fresh.after(&next, &failed, u64::MAX);
     assert_eq!(
         step,
         Step::Fail("words".to_owned()),
@@ -264,7 +273,10 @@ impl Simulation {
             return;
         }
         let (next, action) = self.job.next(&old, self.now_ms, &POLICY, 0.0);
-        let step = self.change.as_ref().map(|change| change.after(&next, &old));
+        let step = self
+            .change
+            .as_ref()
+            .map(|change| change.after(&next, &old, self.now_ms));
         self.job = next;
         if old.alive == 0 {
             self.old.ended = None;
