@@ -169,10 +169,15 @@ fn default_filter(arguments: &Arguments) -> &'static str {
 
 /// Logs go to standard error; `RUST_LOG` chooses what.
 fn start_logging(json: bool, default: &str) {
+    use std::io::IsTerminal;
+
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // Files and pipes get no colours.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colours)
         .with_writer(std::io::stderr);
     if json {
         logs.json().init()

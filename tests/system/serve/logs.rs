@@ -52,6 +52,21 @@ fn a_run_tells_its_beginning_and_end_as_json_with_figures() {
     assert!(closing["durable_epoch"].as_u64() > Some(0), "{closing}");
 }
 
+#[test]
+fn a_log_that_goes_to_no_terminal_has_no_colours() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plain.yaml");
+    std::fs::write(&file, counting("plain", Some(100))).unwrap();
+    let mut run = Command::tidewright(folder.path())
+        .arg("run")
+        .arg(&file)
+        .env("RUST_LOG", "debug")
+        .start();
+    run.wait_for_success(LIMIT);
+    let log = run.stderr();
+    assert!(log.contains("DEBUG") && !log.contains('\x1b'), "{log}");
+}
+
 /// The rate that the first line of progress tells.
 #[track_caller]
 fn progress_rate(events: &[Value]) -> u64 {
