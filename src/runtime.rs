@@ -22,6 +22,7 @@ pub mod pulse;
 pub mod replay;
 pub mod savepoints;
 pub mod source_operator;
+mod split_reports;
 pub mod stateful;
 pub mod stats;
 pub mod summary;

@@ -6,7 +6,7 @@
 //! closes epochs: no gate ever waits for an open epoch.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,15 +24,16 @@ use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::{Scope, StreamVec};
 use timely::scheduling::Activator;
 
-use super::control::{Control, MarkerKind, SplitReport};
+use super::control::{Control, MarkerKind};
 use super::epoch::{EpochClock, EpochLength, wall_clock_ms};
 use super::local::Local;
 use super::replay::Hold;
 use super::savepoints::Savepoints;
+use super::split_reports::SplitReports;
 use super::stats::{Counter, Stats, Waits};
 use super::tolerance::Judge;
 use crate::dead_letter::{self, DeadLetter};
-use crate::source::{ReaderRequest, SourceBatch, SplitEnds, SplitProgress};
+use crate::source::{ReaderRequest, SourceBatch, SplitEnds};
 
 /// An epoch of nothing is closed after this time, so that idleness and time get around.
 const IDLE_EPOCH: Duration = Duration::from_secs(1);
@@ -143,8 +144,7 @@ pub fn source<'scope>(
         length: EpochLength::new(settings.tick),
         reported: vec![false; ports.len()],
         ready: false,
-        splits: BTreeMap::new(),
-        changed: BTreeSet::new(),
+        splits: SplitReports::default(),
         drained: false,
         open: OpenEpoch::new(Instant::now()),
         last_marker: Instant::now(),
@@ -188,16 +188,6 @@ pub fn source<'scope>(
     }
 }
 
-/// Up to which time a split has been read: now at its end, else the timestamp of the last record. Timestamps are what producers
-/// say, and may lie ahead.
-fn read_through(split: &SplitProgress, now_ms: u64) -> Option<u64> {
-    match (split.lag, split.timestamp) {
-        (Some(0), _) => Some(now_ms),
-        (_, Some(timestamp)) => Some(u64::try_from(timestamp).unwrap_or(0).min(now_ms)),
-        (_, None) => None,
-    }
-}
-
 /// The open epoch so far.
 struct OpenEpoch {
     since: Instant,
@@ -235,10 +225,8 @@ struct Source {
     reported: Vec<bool>,
     /// A control record has said that all ports reported.
     ready: bool,
-    /// The last report of every split of this worker.
-    splits: BTreeMap<(usize, u32), SplitReport>,
-    /// Those that no control record holds yet.
-    changed: BTreeSet<(usize, u32)>,
+    /// What is known of the splits of this worker.
+    splits: SplitReports,
     /// The sources have been ended here.
     drained: bool,
     open: OpenEpoch,
@@ -363,10 +351,7 @@ impl Source {
             return;
         }
         self.drained = true;
-        for (split, report) in &mut self.splits {
-            report.finished = true;
-            self.changed.insert(*split);
-        }
+        self.splits.end_all();
     }
 
     /// Takes what the readers have brought; tells whether it had to wait and whether more is there.
@@ -399,27 +384,9 @@ impl Source {
             judge.note(batch.records, &batch.dead_letters);
         }
         let now_ms = wall_clock_ms();
-        for split in batch.splits {
-            let before = self.splits.get(&(source, split.split));
-            let before = before.and_then(|report| report.read_through_ms);
-            let ends = &self.ports[port].ends;
-            let behind = ends.behind(split.split, split.next_offset, split.lag, now_ms);
-            let told = behind.and_then(|behind| behind.read_through_ms);
-            let report = SplitReport {
-                source,
-                split: split.split,
-                name: split.name.to_string(),
-                next_offset: split.next_offset,
-                watermark: split.watermark,
-                idle: split.idle,
-                caught_up: split.caught_up,
-                finished: split.finished,
-                lag: split.lag,
-                behind: behind.map(|behind| behind.records),
-                read_through_ms: read_through(&split, now_ms).max(told).max(before),
-            };
-            self.changed.insert((source, split.split));
-            self.splits.insert((source, split.split), report);
+        let ends = &self.ports[port].ends;
+        for split in &batch.splits {
+            self.splits.note(source, split, ends, now_ms);
         }
         self.open.records += batch.records;
         self.open.bytes += batch.bytes;
@@ -448,19 +415,7 @@ impl Source {
     fn look_at_ends(&mut self) {
         let now_ms = wall_clock_ms();
         for port in &self.ports {
-            let splits = (port.source, 0)..=(port.source, u32::MAX);
-            for (name, report) in self.splits.range_mut(splits) {
-                let ends = &port.ends;
-                let behind = ends.behind(name.1, report.next_offset, report.lag, now_ms);
-                let Some(behind) = behind.filter(|_| !report.finished) else {
-                    continue;
-                };
-                report.read_through_ms = report.read_through_ms.max(behind.read_through_ms);
-                if report.behind != Some(behind.records) {
-                    report.behind = Some(behind.records);
-                    self.changed.insert(*name);
-                }
-            }
+            self.splits.look_at_ends(port.source, &port.ends, now_ms);
         }
     }
 
@@ -483,7 +438,7 @@ impl Source {
 
     fn epoch_over(&self, now: Instant) -> bool {
         let news = !self.ready && self.reported.iter().all(|reported| *reported);
-        let progress = news || !self.changed.is_empty() || self.has_news();
+        let progress = news || self.splits.have_news() || self.has_news();
         self.open.bytes >= EPOCH_BYTES_MAX
             || now - self.open.since >= IDLE_EPOCH
             || (progress && now - self.open.since >= self.length.current())
@@ -524,7 +479,7 @@ impl Source {
         self.ready |= self.reported.iter().all(|reported| *reported);
         let control = Control {
             worker: self.settings.worker,
-            splits: self.take_changed(),
+            splits: self.splits.take_news(),
             records: self.open.records,
             ready: self.ready,
             outbox_full: self.outbox_full(),
@@ -560,16 +515,10 @@ impl Source {
         self.open = OpenEpoch::new(now);
     }
 
-    fn take_changed(&mut self) -> Vec<SplitReport> {
-        let changed = std::mem::take(&mut self.changed);
-        let reports = changed.iter().filter_map(|split| self.splits.get(split));
-        reports.cloned().collect()
-    }
-
     /// Comes back when something will be due; readers and the clock wake it up for everything else.
     fn schedule(&mut self, now: Instant, blocked: bool, more: bool) {
         let mut wait = (self.open.since + IDLE_EPOCH).saturating_duration_since(now);
-        if !self.changed.is_empty() || self.has_news() {
+        if self.splits.have_news() || self.has_news() {
             wait =
                 wait.min((self.open.since + self.length.current()).saturating_duration_since(now));
         }
