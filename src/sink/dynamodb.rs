@@ -171,26 +171,29 @@ impl KeyedWriter for DynamodbWriter {
         let cells = Cells::of(&batch.rows)?;
         let mut report = WriteReport::default();
         let mut puts = self.puts(batch, &cells, &mut report);
-        let mut answered = Answered::of(self.answered.take(), batch);
-        puts.retain(|put| answered.outcomes[put.row].is_none());
+        let mut outcomes = Answered::of_batch(self.answered.take(), batch);
+        puts.retain(|put| outcomes[put.row].is_none());
         let target = self.target(&connection.client);
         while !puts.is_empty() {
             fence.check()?;
             let later = puts.split_off(puts.len().min(FENCED_ROWS_MAX));
             let sent = send_all(&target, puts, self.config.max_in_flight.max(1));
-            let (outcomes, error) = connection.runtime.block_on(sent);
-            for (row, outcome) in outcomes {
-                answered.outcomes[row] = Some(outcome);
+            let (answers, error) = connection.runtime.block_on(sent);
+            for (row, outcome) in answers {
+                outcomes[row] = Some(outcome);
             }
             if let Some(error) = error {
-                let reached = answered.outcomes.iter().any(Option::is_some);
+                let reached = outcomes.iter().any(Option::is_some);
                 self.connection = reached.then_some(connection);
-                self.answered = Some(answered);
+                self.answered = Some(Answered {
+                    versions: batch.versions.clone(),
+                    outcomes,
+                });
                 return Err(error);
             }
             puts = later;
         }
-        for (row, outcome) in answered.outcomes.into_iter().enumerate() {
+        for (row, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
                 Some(Outcome::Applied) => report.applied += 1,
                 Some(Outcome::AlreadyThere) => report.already_there += 1,
@@ -207,13 +210,12 @@ impl KeyedWriter for DynamodbWriter {
 }
 
 impl Answered {
-    /// What is known of a batch, if anything is.
-    fn of(last: Option<Self>, batch: &KeyedBatch) -> Self {
-        let same = last.filter(|last| last.versions == batch.versions);
-        same.unwrap_or_else(|| Self {
-            versions: batch.versions.clone(),
-            outcomes: (0..batch.versions.len()).map(|_| None).collect(),
-        })
+    /// By row, what is known of a batch from attempts before.
+    fn of_batch(last: Option<Self>, batch: &KeyedBatch) -> Vec<Option<Outcome>> {
+        match last.filter(|last| last.versions == batch.versions) {
+            Some(last) => last.outcomes,
+            None => batch.versions.iter().map(|_| None).collect(),
+        }
     }
 }
 
