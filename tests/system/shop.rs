@@ -332,6 +332,14 @@ impl ShopJob {
         ]
     }
 
+    /// What is set there, as a request body has it.
+    pub fn set(&self) -> Value {
+        json!([
+            { "path": "checkpoint.store", "value": self.store_url },
+            { "path": "checkpoint.interval", "value": self.interval },
+        ])
+    }
+
     /// What its process finds in its environment.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let mut environment = self.environment.clone();

@@ -194,6 +194,18 @@ fn a_server_that_is_killed_while_a_job_is_rescaled_brings_it_to_its_end() {
     assert_undisturbed(&shop, &server, &job);
 }
 
+/// Gives the job's file a further sink, into hashes `copy-of-..` of Redis by one column. Its text before and after.
+fn add_copy(job: &ShopJob, view: &str, key: &str) -> (String, String) {
+    let path = job.folder.path().join(format!("{}.yaml", job.name));
+    let old = fs::read_to_string(&path).unwrap();
+    let key = format!("copy-of-{}:{{{key}}}", job.prefix());
+    let copy = json!({ "from": view, "redis": { "url": "${env:REDIS_URL}", "key": key } });
+    let new = old.replacen("sinks:\n", &format!("sinks:\n  copy: {copy}\n"), 1);
+    assert_ne!(new, old);
+    fs::write(&path, &new).unwrap();
+    (old, new)
+}
+
 #[test]
 fn a_job_is_upgraded_under_load_and_a_new_sink_gets_its_whole_table() {
     let Some(mut shop) = Shop::open(73) else {
@@ -201,13 +213,7 @@ fn a_job_is_upgraded_under_load_and_a_new_sink_gets_its_whole_table() {
     };
     let mut job = shop.job("upgraded");
     let server = serve(&mut shop, &job);
-    let path = job.folder.path().join(format!("{}.yaml", job.name));
-    let old = fs::read_to_string(&path).unwrap();
-    let copy = format!("copy-of-{}:{{user_id}}", job.prefix());
-    let copy = json!({ "from": "customer", "redis": { "url": "${env:REDIS_URL}", "key": copy } });
-    let new = old.replacen("sinks:\n", &format!("sinks:\n  copy: {copy}\n"), 1);
-    assert_ne!(new, old);
-    fs::write(&path, &new).unwrap();
+    let (old, _) = add_copy(&job, "customer", "user_id");
     let submission = job.submission();
     let arguments = [
         &["upgrade", &*job.name],
@@ -221,11 +227,7 @@ fn a_job_is_upgraded_under_load_and_a_new_sink_gets_its_whole_table() {
         "{done}"
     );
     // Again, over REST, with a sink less, whose state may go.
-    let set = json!([
-        { "path": "checkpoint.store", "value": job.store_url },
-        { "path": "checkpoint.interval", "value": "50ms" },
-    ]);
-    let body = json!({ "file": old, "set": set });
+    let body = json!({ "file": old, "set": job.set() });
     let refused = server.post(&format!("/v1/jobs/{}/upgrade", job.name), Some(&body));
     assert_eq!(refused.status, 422, "{refused:?}");
     assert_eq!(

@@ -90,10 +90,7 @@ fn a_job_whose_entry_was_removed_goes_on_from_its_savepoint() {
         "file": std::fs::read_to_string(&submission[0]).unwrap(),
         "name": name,
         "restore": second,
-        "set": [
-            { "path": "checkpoint.store", "value": job.store_url },
-            { "path": "checkpoint.interval", "value": "50ms" },
-        ],
+        "set": job.set(),
     });
     let reply = server.post("/v1/jobs", Some(&body));
     assert_eq!(reply.status, 201, "{reply:?}");

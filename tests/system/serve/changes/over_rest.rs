@@ -10,19 +10,8 @@ fn a_job_is_upgraded_and_stopped_with_a_savepoint_over_rest_under_load() {
     };
     let mut job = shop.job("over-rest");
     let server = serve(&mut shop, &job);
-    let path = job.folder.path().join(format!("{}.yaml", job.name));
-    let old = fs::read_to_string(&path).unwrap();
-    let totals = json!({ "from": "segments", "redis": {
-        "url": "${env:REDIS_URL}", "key": format!("copy-of-{}:{{segment}}", job.prefix()),
-    } });
-    let new = old.replacen("sinks:\n", &format!("sinks:\n  copy: {totals}\n"), 1);
-    assert_ne!(new, old);
-    fs::write(&path, &new).unwrap();
-    let set = json!([
-        { "path": "checkpoint.store", "value": job.store_url },
-        { "path": "checkpoint.interval", "value": "50ms" },
-    ]);
-    let body = json!({ "file": new, "set": set });
+    let (_, new) = add_copy(&job, "segments", "segment");
+    let body = json!({ "file": new, "set": job.set() });
     let done = changed(&mut shop, &server, &job.name, "upgrade", &body);
     assert_eq!(
         (&done["state"], &done["version"]),
