@@ -10,6 +10,7 @@ mod launch;
 mod metrics_arguments;
 mod progress;
 mod remote;
+mod restore_argument;
 mod run;
 mod serve;
 mod shadow;

@@ -31,7 +31,7 @@ use std::{
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::paths;
 
-pub use self::fit::{check_replay, check_savepoint, check_upgrade};
+pub use self::fit::{check_latest_of, check_replay, check_savepoint, check_upgrade};
 pub use self::shadow::drop_shadow;
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 use self::vitals::{Vitals, Watching};
@@ -57,9 +57,13 @@ pub enum Restore {
     Manifest(String),
     /// The savepoint at a URL, of this store or any other.
     Savepoint(String),
-    /// The latest checkpoint of the job of this name, which this one is a shadow of; once it has checkpoints of its own, the
-    /// last of those.
-    LatestOf(String),
+    /// The latest checkpoint of the job that this one is a shadow of.
+    LatestOf {
+        /// That job's name.
+        job: String,
+        /// Also if the shadow has checkpoints of its own; otherwise it goes on from the last of those.
+        anew: bool,
+    },
     /// Nothing: sources begin where their configuration says.
     Nothing,
 }

@@ -9,6 +9,7 @@ use super::cluster::{self, ClusterArguments};
 use super::launch;
 use super::metrics_arguments::MetricsArguments;
 use super::progress::Progress;
+use super::restore_argument::RestoreArgument;
 use super::start_arguments::StartArguments;
 use super::supervised::SupervisedArguments;
 use super::upgrade_arguments::UpgradeArguments;
@@ -34,9 +35,9 @@ pub struct RunArguments {
     checkpoint_store: Option<String>,
     /// What to start from: the latest checkpoint (as without this flag), a savepoint (a path or URL), a named manifest of the store
     /// (manifests/..), or nothing. A shadow that has no checkpoint yet begins with `latest` from that of the live job, and without
-    /// this flag from nothing.
-    #[arg(long, value_name = "latest|SAVEPOINT|MANIFEST|none")]
-    restore: Option<Restore>,
+    /// this flag from nothing; with `live` it begins with that of the live job although it has some of its own.
+    #[arg(long, value_name = "latest|SAVEPOINT|MANIFEST|none|live")]
+    restore: Option<RestoreArgument>,
     #[command(flatten)]
     start: StartArguments,
     /// Runs it as a shadow: with checkpoints, consumer groups and a namespace in every sink of its own. See `validate --shadow`.
@@ -121,7 +122,10 @@ pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
     {
         return failed(error, 1);
     }
-    let restore = arguments.restored(&compiled.plan.name);
+    let restore = match arguments.restored(&compiled.plan.name) {
+        Ok(restore) => restore,
+        Err(message) => return failed(message, EXIT_USAGE),
+    };
     let compiled = match &arguments.shadow {
         None => compiled,
         Some(name) => match compiled.shadow(name) {
@@ -133,7 +137,7 @@ pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
         Ok(start) => start,
         Err(message) => return failed(message, EXIT_USAGE),
     };
-    let agreed = arguments.agreed(&compiled.plan.name, &text);
+    let agreed = arguments.agreed(&compiled.plan.name, &text, &restore);
     let cluster = match arguments.cluster.options(agreed) {
         Ok(cluster) => cluster,
         Err(error) => return failed(error, EXIT_USAGE),
@@ -200,20 +204,18 @@ impl Shown {
 
 impl RunArguments {
     /// What the job of this name, or the shadow of it, starts from.
-    fn restored(&self, job: &str) -> Restore {
-        match (&self.restore, &self.shadow) {
-            (Some(Restore::Latest), Some(_)) => Restore::LatestOf(job.to_owned()),
-            (restore, _) => restore.clone().unwrap_or(Restore::Latest),
-        }
+    fn restored(&self, job: &str) -> Result<Restore, String> {
+        RestoreArgument::of(self.restore.as_ref(), job, self.shadow.is_some())
     }
 
     /// What must be the same in all processes of the job.
-    fn agreed(&self, job: &str, text: &str) -> BTreeMap<String, String> {
-        let restore = match self.restored("the live job") {
+    fn agreed(&self, job: &str, text: &str, restore: &Restore) -> BTreeMap<String, String> {
+        let restore = match restore {
             Restore::Latest => "latest".to_owned(),
-            Restore::LatestOf(job) => format!("latest of {job}"),
+            Restore::LatestOf { anew: false, .. } => "latest of the live job".to_owned(),
+            Restore::LatestOf { anew: true, .. } => "live".to_owned(),
             Restore::Nothing => "none".to_owned(),
-            Restore::Manifest(name) | Restore::Savepoint(name) => name,
+            Restore::Manifest(name) | Restore::Savepoint(name) => name.clone(),
         };
         [
             ("version", env!("CARGO_PKG_VERSION").to_owned()),

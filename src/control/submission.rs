@@ -1,6 +1,7 @@
 //! From a request to a registered version: everything is checked first, so a wrong job file changes nothing.
 
 pub mod next;
+pub mod replay;
 
 use std::io;
 
@@ -149,7 +150,7 @@ pub fn check(
         allowed
             .check_savepoint(&folders.jobs(), savepoint)
             .map_err(|reason| Refused::Files(vec![format!("restore: {reason}")]))?;
-        let notes = job::check_savepoint(&compiled, savepoint)
+        let notes = job::check_savepoint(&compiled, savepoint, false)
             .map_err(|error| Refused::Fit(format!("restore: {error}")))?;
         warnings.extend(notes);
     }

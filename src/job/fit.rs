@@ -11,6 +11,7 @@ use tidewright_jobs::Compiled;
 use tidewright_jobs::job::{Delivery, SinkConfig};
 use tidewright_jobs::plan::{Plan, SinkInput, SinkPlan};
 
+use super::restore::none_of;
 use super::{Allowed, Restore, RunError, RunOptions, StartOverride};
 use crate::dataflow;
 use crate::runtime::context::Settings;
@@ -34,7 +35,7 @@ pub fn check_fit(
             .and_then(|(head, _)| head.manifest)
     };
     let name = match &options.restore {
-        Restore::Nothing | Restore::Savepoint(_) | Restore::LatestOf(_) => None,
+        Restore::Nothing | Restore::Savepoint(_) | Restore::LatestOf { .. } => None,
         Restore::Manifest(name) => Some(name.clone()),
         Restore::Latest => head(),
     };
@@ -69,14 +70,46 @@ pub fn check_upgrade(
 }
 
 /// Whether a job could begin with the savepoint at this URL; what the user should know if so. Its state files are not read.
+/// `shadow`: the job is a shadow of another one.
 ///
 /// # Errors
 /// If it could not, or there is none.
-pub fn check_savepoint(compiled: &Compiled, place: &str) -> Result<Vec<String>, RunError> {
+pub fn check_savepoint(
+    compiled: &Compiled,
+    place: &str,
+    shadow: bool,
+) -> Result<Vec<String>, RunError> {
     let store = store::open_existing(place).map_err(RunError::of)?;
     let manifest = savepoint::manifest(&*store).map_err(RunError::of)?;
-    let operators = dataflow::stateful_operators(&compiled.plan);
-    let upgrade = Upgrade::decide(&operators, Some(&manifest), &Allowed::default());
+    let outboxes_anew = shadow && manifest.job != compiled.plan.name;
+    check_manifest(&compiled.plan, &manifest, outboxes_anew)
+}
+
+/// Whether a shadow could begin with the latest checkpoint of its job, which is below `url`; what the user should know if so.
+/// Its state files are not read.
+///
+/// # Errors
+/// If it could not, or there is none.
+pub fn check_latest_of(job: &str, shadow: &Compiled, url: &str) -> Result<Vec<String>, RunError> {
+    let store = store::open(&store::job_url(url, job)).map_err(RunError::of)?;
+    let head = store.head().map_err(RunError::of)?;
+    let name = head.and_then(|(head, _)| head.manifest);
+    let name = name.ok_or_else(|| none_of(job, &*store))?;
+    let manifest = restore::load_manifest(&*store, job, &name).map_err(RunError::of)?;
+    check_manifest(&shadow.plan, &manifest, true)
+}
+
+fn check_manifest(
+    plan: &Plan,
+    manifest: &Manifest,
+    outboxes_anew: bool,
+) -> Result<Vec<String>, RunError> {
+    let allowed = Allowed {
+        outboxes_anew,
+        ..Allowed::default()
+    };
+    let operators = dataflow::stateful_operators(plan);
+    let upgrade = Upgrade::decide(&operators, Some(manifest), &allowed);
     Ok(upgrade.map_err(RunError::of)?.notes)
 }
 

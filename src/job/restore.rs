@@ -29,11 +29,11 @@ pub fn resolve(
     own: &dyn CheckpointStore,
     processes: usize,
 ) -> Result<Restore, RunError> {
-    let Restore::LatestOf(job) = restore else {
+    let Restore::LatestOf { job, anew } = restore else {
         return Ok(restore);
     };
     let head = own.head().map_err(RunError::of)?;
-    if head.is_some_and(|(head, _)| head.manifest.is_some()) {
+    if !anew && head.is_some_and(|(head, _)| head.manifest.is_some()) {
         return Ok(Restore::Latest);
     }
     if processes > 1 {
@@ -42,7 +42,7 @@ pub fn resolve(
              (tidewright savepoint --to URL), and start the shadow from that (--restore URL)"
         )));
     }
-    Ok(Restore::LatestOf(job))
+    Ok(Restore::LatestOf { job, anew })
 }
 
 /// How often the latest checkpoint of a running job is looked for: it goes away while it is read, where few are kept.
@@ -56,16 +56,19 @@ fn latest_of(job: &str, url: &str, memory: Option<&StateMemory>) -> Result<Resto
     loop {
         match checkpoint::load_with(&*store, job, &Which::Latest, &mut loader) {
             Ok(Some(restored)) => return Ok(restored),
-            Ok(None) => {
-                return Err(RunError::of(format!(
-                    "the job {job} has no checkpoint in {} that a shadow could start from: leave --restore out",
-                    store.location()
-                )));
-            }
+            Ok(None) => return Err(none_of(job, &*store)),
             Err(_) if attempt < ATTEMPTS_MAX => attempt += 1,
             Err(error) => return Err(RunError::of(error)),
         }
     }
+}
+
+/// What says that there is no checkpoint to start from.
+pub fn none_of(job: &str, store: &dyn CheckpointStore) -> RunError {
+    RunError::of(format!(
+        "the job {job} has no checkpoint in {} that a shadow could start from: wait for its first one, or leave --restore out",
+        store.location()
+    ))
 }
 
 /// The savepoint to start from, verified. It is read before the job is claimed: a damaged one disturbs nobody. Process 0
@@ -87,7 +90,7 @@ pub fn load_savepoint(
             };
             loaded.map(Some).map_err(RunError::of)
         }
-        Restore::LatestOf(job) => latest_of(job, url, memory).map(Some),
+        Restore::LatestOf { job, .. } => latest_of(job, url, memory).map(Some),
         Restore::Latest | Restore::Manifest(_) | Restore::Nothing => Ok(None),
     }
 }

@@ -83,7 +83,7 @@ fn claim(
         start: now_ms.max(newest.0 + 1),
         restored: match restore {
             // A savepoint each process reads for itself.
-            Restore::Nothing | Restore::Savepoint(_) | Restore::LatestOf(_) => None,
+            Restore::Nothing | Restore::Savepoint(_) | Restore::LatestOf { .. } => None,
             Restore::Latest => claimed.head.manifest.clone(),
             Restore::Manifest(name) => Some(name.clone()),
         },

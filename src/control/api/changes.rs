@@ -14,9 +14,8 @@ use super::views::{UpgradeView, VersionList};
 use super::{Api, Parts};
 use crate::control::registry::NewVersion;
 use crate::control::registry::records::{Operation, OperationKind};
-use crate::control::submission::next::{
-    ReplayRequest, RescaleRequest, UpgradeRequest, replayed, rescaled, upgraded,
-};
+use crate::control::submission::next::{RescaleRequest, UpgradeRequest, rescaled, upgraded};
+use crate::control::submission::replay::{ReplayRequest, replayed};
 use crate::control::supervisor::now_ms;
 
 /// Gives a running job other workers or processes, with a pause as short as can be.
@@ -79,7 +78,8 @@ pub async fn upgrade(
     .await
 }
 
-/// Reads a job's input again: the job itself, whose keyed sinks get nothing until it is where it was, or a shadow of it beside it.
+/// Reads a job's input again: the job itself, whose keyed sinks get nothing until it is where it was, or a shadow of it beside it,
+/// which may begin with the job's state.
 #[utoipa::path(
     post, path = "/v1/jobs/{name}/replay", tag = "jobs", operation_id = "replayJob",
     params(("name" = String, Path, description = "The job's name")),

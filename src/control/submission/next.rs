@@ -11,8 +11,8 @@ use crate::control::checkpoints::absolute;
 use crate::control::files::AllowedFiles;
 use crate::control::folders::Folders;
 use crate::control::registry::NewVersion;
-use crate::control::registry::records::{Job, Once, Origin, Replay, ReplayFrom, Version};
-use crate::job::{self, Allowed, StartFrom, StartOverride};
+use crate::control::registry::records::{Job, Once, Origin, Version};
+use crate::job::{self, Allowed};
 
 /// What a job is to be rescaled to. What is absent stays.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -56,26 +56,8 @@ pub struct UpgradeRequest {
     pub allow_non_restored_state: bool,
 }
 
-/// What of its input a job reads again.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReplayRequest {
-    /// From where on.
-    pub from: ReplayFrom,
-    /// Only these Kafka sources; all that the position makes sense for if empty.
-    #[serde(default)]
-    pub sources: BTreeSet<String>,
-    /// Replays a copy of the job, JOB.shadow.NAME, with sinks of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(min_length = 1, max_length = 40, pattern = "^[A-Za-z0-9_-]+$")]
-    pub shadow: Option<String>,
-    /// Sinks that only append may receive rows again.
-    #[serde(default)]
-    pub allow_duplicates: bool,
-}
-
 /// As a version, to be changed.
-fn same(job: &Job, version: &Version, origin: Origin) -> NewVersion {
+pub(super) fn same(job: &Job, version: &Version, origin: Origin) -> NewVersion {
     NewVersion {
         name: job.name.clone(),
         file_name: version.file_name.clone(),
@@ -176,56 +158,6 @@ pub fn upgraded(
     })
 }
 
-/// The same, or a shadow of it, reading its input again.
-///
-/// # Errors
-/// If no source can be read from there, or a sink would get rows twice.
-pub fn replayed(
-    job: &Job,
-    version: &Version,
-    request: ReplayRequest,
-    folders: &Folders,
-    allowed: &AllowedFiles,
-) -> Result<NewVersion, Refused> {
-    let mut new = same(job, version, Origin::Replayed);
-    if let Some(shadow) = &request.shadow {
-        if version.shadow.is_some() {
-            let detail = format!("{} is a shadow itself", job.name);
-            return Err(Refused::Request(detail));
-        }
-        new.name = format!("{}.shadow.{shadow}", job.name);
-        new.shadow = Some(shadow.clone());
-    }
-    let compiled = compiled(&new, allowed)?;
-    check_files(&new, &compiled, folders, allowed)?;
-    let start = StartOverride {
-        from: request.from.start(),
-        only: request.sources.clone(),
-    };
-    let appends = new.shadow.is_none() && !request.allow_duplicates;
-    job::check_replay(&compiled, &start, appends)
-        .map_err(|error| Refused::Request(error.to_string()))?;
-    new.once = Once {
-        replay: Some(Replay {
-            from: request.from,
-            sources: request.sources,
-        }),
-        allow_duplicates: request.allow_duplicates,
-        ..Once::default()
-    };
-    Ok(new)
-}
-
-impl ReplayFrom {
-    fn start(&self) -> StartFrom {
-        match self {
-            Self::Earliest => StartFrom::Earliest,
-            Self::Timestamp(ms) => StartFrom::Timestamp(*ms),
-            Self::Offsets(offsets) => StartFrom::Offsets(offsets.clone()),
-        }
-    }
-}
-
 impl Once {
     fn allowed(&self) -> Allowed {
         Allowed {
@@ -238,7 +170,7 @@ impl Once {
     }
 }
 
-fn compiled(new: &NewVersion, allowed: &AllowedFiles) -> Result<Compiled, Refused> {
+pub(super) fn compiled(new: &NewVersion, allowed: &AllowedFiles) -> Result<Compiled, Refused> {
     let compiled = compile(&new.file_name, &new.text, &new.overrides, allowed)?;
     as_shadow(compiled, new.shadow.as_deref())
 }
@@ -281,7 +213,7 @@ fn check_rebuild(new: &NewVersion, compiled: &Compiled) -> Result<(), Refused> {
     Err(Refused::Request(format!("--rebuild-view: {refused}")))
 }
 
-fn check_files(
+pub(super) fn check_files(
     new: &NewVersion,
     compiled: &Compiled,
     folders: &Folders,

@@ -12,12 +12,15 @@ use utoipa::ToSchema;
 /// What only the first start of a version does: later ones go on from what it has published.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Once {
-    /// It begins with nothing, and its Kafka sources here.
+    /// Its Kafka sources begin here; with nothing in state, if nothing else is said of that.
     #[serde(default)]
     pub replay: Option<Replay>,
     /// It begins with the savepoint at this URL.
     #[serde(default)]
     pub restore: Option<String>,
+    /// It is a shadow, and begins with the latest checkpoint of its job.
+    #[serde(default)]
+    pub restore_live: bool,
     /// Append sinks may receive rows again.
     #[serde(default)]
     pub allow_duplicates: bool,
@@ -50,6 +53,8 @@ pub struct Replay {
 pub enum ReplayFrom {
     /// The first retained record.
     Earliest,
+    /// The end at the time of the start. Tables begin as the job file says.
+    Latest,
     /// The first record at or after this time: milliseconds since 1970. Tables begin as the job file says.
     Timestamp(i64),
     /// Offsets by source and partition; others begin as the job file says.
@@ -66,7 +71,7 @@ impl Once {
     /// It begins with something else than the job's latest checkpoint.
     #[must_use]
     pub fn begins_elsewhere(&self) -> bool {
-        self.replay.is_some() || self.restore.is_some()
+        self.replay.is_some() || self.restore.is_some() || self.restore_live
     }
 
     /// The same for `tidewright run`. `offsets`: a file for them.
@@ -74,19 +79,22 @@ impl Once {
     pub fn arguments(&self, offsets: &Path) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
+        match (&self.restore, &self.replay) {
+            _ if self.restore_live => add(&["--restore", "live"]),
+            (Some(savepoint), _) => add(&["--restore", savepoint]),
+            (None, Some(_)) => add(&["--restore", "none"]),
+            (None, None) => {}
+        }
         if let Some(replay) = &self.replay {
-            add(&["--restore", "none"]);
             match &replay.from {
                 ReplayFrom::Earliest => add(&["--from-earliest"]),
+                ReplayFrom::Latest => add(&["--from-latest"]),
                 ReplayFrom::Timestamp(ms) => add(&[&format!("--from-timestamp={ms}")]),
                 ReplayFrom::Offsets(_) => add(&["--from-offsets", &offsets.to_string_lossy()]),
             }
             for source in &replay.sources {
                 add(&["--from-sources", source]);
             }
-        }
-        if let Some(savepoint) = &self.restore {
-            add(&["--restore", savepoint]);
         }
         if self.allow_duplicates {
             add(&["--allow-duplicates"]);
@@ -129,6 +137,7 @@ mod tests {
         let rest = "--from-sources a --from-sources b";
         for (from, said) in [
             (ReplayFrom::Earliest, "--from-earliest"),
+            (ReplayFrom::Latest, "--from-latest"),
             (ReplayFrom::Timestamp(-7), "--from-timestamp=-7"),
             (
                 ReplayFrom::Offsets(BTreeMap::new()),
@@ -156,6 +165,18 @@ mod tests {
         };
         assert!(restored.begins_elsewhere() && !restored.is_none());
         assert_eq!(arguments(&restored), "--restore s3://bucket/savepoint");
+        let live = Once {
+            restore_live: true,
+            ..replay(ReplayFrom::Latest)
+        };
+        assert!(live.begins_elsewhere());
+        let expected = format!("--restore live --from-latest {rest}");
+        assert_eq!(arguments(&live), expected);
+        // What an earlier release has noted says nothing of that.
+        let old = serde_json::to_string(&upgrade).unwrap();
+        let old = old.replace("\"restore_live\":false,", "");
+        assert_ne!(old, serde_json::to_string(&upgrade).unwrap());
+        assert_eq!(serde_json::from_str::<Once>(&old).unwrap(), upgrade);
         let json = serde_json::to_string(&replay(ReplayFrom::Offsets(BTreeMap::from([(
             "a".to_owned(),
             BTreeMap::from([(0, 5)]),

@@ -218,9 +218,39 @@ fn a_replay_that_would_append_rows_twice_or_find_no_source_is_refused() {
     assert_eq!(reply.status, 422, "{reply:?}");
     let detail = reply.body["detail"].as_str().unwrap();
     assert!(detail.contains("no Kafka source"), "{detail}");
+    for (body, says) in [
+        (json!({}), "where does it begin"),
+        (json!({ "restore": "latest" }), "for a shadow"),
+        (
+            json!({ "restore": "latest", "from": "earliest", "shadow": "s" }),
+            "count twice",
+        ),
+        (
+            json!({ "restore": "latest", "sources": ["events"], "shadow": "s" }),
+            "leave `sources` out",
+        ),
+        (
+            json!({ "restore": "file:///etc", "shadow": "s" }),
+            "--allow-files",
+        ),
+    ] {
+        let reply = replay(body);
+        assert_eq!(reply.status, 422, "{reply:?}");
+        let detail = reply.body["detail"].as_str().unwrap();
+        assert!(detail.contains(says), "{detail}");
+    }
     let reply = replay(json!({ "from": "yesterday" }));
     assert_eq!(reply.status, 422, "{reply:?}");
-    let mut none = server.cli(&["replay", "unmoved"]);
-    assert_eq!(none.status().unwrap().code(), Some(2));
+    let wrong: [&[&str]; 3] = [
+        &["replay", "unmoved"],
+        &["replay", "unmoved", "--restore", "latest"],
+        &["replay", "unmoved", "--from-latest", "--from-earliest"],
+    ];
+    for arguments in wrong {
+        let mut refused = server.cli(arguments);
+        assert_eq!(refused.status().unwrap().code(), Some(2), "{arguments:?}");
+    }
+    let list = server.get("/v1/jobs");
+    assert_eq!(list["jobs"].as_array().unwrap().len(), 1, "{list}");
     goes_on(&server, &before);
 }
