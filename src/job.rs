@@ -1,8 +1,10 @@
 //! A job from start to end: claim it, restore it, run it, stop it.
 
 mod answers;
+mod beginning;
 mod error;
 mod fit;
+mod joined;
 pub mod logged;
 mod memory;
 mod prepare;
@@ -120,6 +122,18 @@ pub struct RunOptions {
     pub socket: Option<PathBuf>,
     /// Without that place the job does not run; otherwise it only warns.
     pub socket_required: bool,
+}
+
+impl RunOptions {
+    /// Where this process stands among those of the job.
+    fn place(&self) -> Place {
+        let cluster = self.cluster.as_ref();
+        Place {
+            processes: cluster.map_or(1, ClusterOptions::processes),
+            process: cluster.map_or(0, |cluster| cluster.index),
+            threads: self.workers,
+        }
+    }
 }
 
 /// A job that has been claimed and may be run.

@@ -11,7 +11,7 @@ use tidewright_jobs::Compiled;
 use tidewright_jobs::job::{Delivery, SinkConfig};
 use tidewright_jobs::plan::{Plan, SinkInput, SinkPlan};
 
-use super::restore::none_of;
+use super::restore::latest_manifest;
 use super::{Allowed, Restore, RunError, RunOptions, StartOverride};
 use crate::dataflow;
 use crate::runtime::context::Settings;
@@ -81,8 +81,11 @@ pub fn check_savepoint(
 ) -> Result<Vec<String>, RunError> {
     let store = store::open_existing(place).map_err(RunError::of)?;
     let manifest = savepoint::manifest(&*store).map_err(RunError::of)?;
-    let outboxes_anew = shadow && manifest.job != compiled.plan.name;
-    check_manifest(&compiled.plan, &manifest, outboxes_anew)
+    let allowed = Allowed {
+        outboxes_anew: shadow && manifest.job != compiled.plan.name,
+        ..Allowed::default()
+    };
+    check_manifest(&compiled.plan, &manifest, &allowed)
 }
 
 /// Whether a shadow could begin with the latest checkpoint of its job, which is below `url`; what the user should know if so.
@@ -90,26 +93,26 @@ pub fn check_savepoint(
 ///
 /// # Errors
 /// If it could not, or there is none.
-pub fn check_latest_of(job: &str, shadow: &Compiled, url: &str) -> Result<Vec<String>, RunError> {
-    let store = store::open(&store::job_url(url, job)).map_err(RunError::of)?;
-    let head = store.head().map_err(RunError::of)?;
-    let name = head.and_then(|(head, _)| head.manifest);
-    let name = name.ok_or_else(|| none_of(job, &*store))?;
-    let manifest = restore::load_manifest(&*store, job, &name).map_err(RunError::of)?;
-    check_manifest(&shadow.plan, &manifest, true)
+pub fn check_latest_of(
+    job: &str,
+    shadow: &Plan,
+    url: &str,
+    allowed: &Allowed,
+) -> Result<Vec<String>, RunError> {
+    let allowed = Allowed {
+        outboxes_anew: true,
+        ..allowed.clone()
+    };
+    check_manifest(shadow, &latest_manifest(job, url)?, &allowed)
 }
 
 fn check_manifest(
     plan: &Plan,
     manifest: &Manifest,
-    outboxes_anew: bool,
+    allowed: &Allowed,
 ) -> Result<Vec<String>, RunError> {
-    let allowed = Allowed {
-        outboxes_anew,
-        ..Allowed::default()
-    };
     let operators = dataflow::stateful_operators(plan);
-    let upgrade = Upgrade::decide(&operators, Some(manifest), &allowed);
+    let upgrade = Upgrade::decide(&operators, Some(manifest), allowed);
     Ok(upgrade.map_err(RunError::of)?.notes)
 }
 

@@ -15,21 +15,22 @@ use tidewright_checkpoints::restore::Restored;
 use tidewright_checkpoints::store;
 use tidewright_jobs::{Compiled, Definition};
 
+use super::beginning::{Beginning, Ingredients};
 use super::fit::{
-    check_eager, check_fit, fingerprints, refuse_append_sinks, refuse_appended_again,
+    check_eager, check_fit, check_latest_of, fingerprints, refuse_append_sinks,
+    refuse_appended_again,
 };
+use super::joined::Joined;
 use super::memory::memory;
 use super::rebuild::{self, Rebuilt};
 use super::resent::{Resent, check_resync};
 use super::restore;
-use super::start_point::agree;
 use super::take_over::take_over;
 use super::vitals::Vitals;
-use super::{PreparedJob, RunError, RunOptions, stop_on_signals};
-use crate::cluster::{Cluster, ClusterOptions};
+use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
 use crate::dataflow;
 use crate::place;
-use crate::runtime::context::{JobContext, Place, Settings};
+use crate::runtime::context::{JobContext, Settings};
 use crate::runtime::crash::open_store;
 use crate::runtime::failure;
 use crate::runtime::fence::HeadFence;
@@ -39,7 +40,6 @@ use crate::runtime::savepoints::Savepoints;
 use crate::runtime::stats::Stats;
 use crate::runtime::tap::Taps;
 use crate::runtime::tolerance::Tolerance;
-use crate::runtime::upgrade::Upgrade;
 use crate::sink::embedded::EmbeddedStores;
 use crate::source::identity::Topics;
 
@@ -50,17 +50,30 @@ use crate::source::identity::Topics;
 /// checkpoint or one of other operators, or the options would repeat rows.
 pub fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, RunError> {
     match options.allowed.rebuilt.is_empty() {
-        true => prepare_one(compiled, options, None),
+        true => prepare_one(compiled, options, Ahead::default()),
         false => rebuild::prepare(compiled, options),
     }
+}
+
+/// What has been done before.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// The other processes have been found.
+    pub joined: Option<Joined>,
+    /// Views have been made again.
+    pub rebuilt: Option<Rebuilt>,
 }
 
 /// The same, of a job whose views to rebuild have been.
 pub(super) fn prepare_one(
     compiled: Compiled,
     mut options: RunOptions,
-    mut rebuilt: Option<Rebuilt>,
+    ahead: Ahead,
 ) -> Result<PreparedJob, RunError> {
+    let Ahead {
+        joined,
+        mut rebuilt,
+    } = ahead;
     failure::end_process_on_panic();
     let settings = Settings::of(&compiled.job);
     let url = options
@@ -82,15 +95,8 @@ pub(super) fn prepare_one(
     let store = open_store(&store::job_url(&url, &plan.name)).map_err(RunError::of)?;
     let operators = dataflow::stateful_operators(&plan);
     // A savepoint is read before the job is claimed: a damaged one disturbs nobody.
-    let place = Place {
-        processes: options
-            .cluster
-            .as_ref()
-            .map_or(1, ClusterOptions::processes),
-        process: options.cluster.as_ref().map_or(0, |cluster| cluster.index),
-        threads: options.workers,
-    };
-    options.restore = restore::resolve(options.restore, &*store, place.processes)?;
+    let place = options.place();
+    options.restore = restore::resolve(options.restore, &*store)?;
     let mut loader = match &mut rebuilt {
         Some(rebuilt) => std::mem::take(&mut rebuilt.loader),
         None => restore::loader(&plan, place, memory.as_deref()),
@@ -112,53 +118,43 @@ pub(super) fn prepare_one(
     }
     let savepoint_manifest = savepoint.as_ref().map(|savepoint| &savepoint.manifest);
     check_fit(&*store, &plan, &operators, &options, savepoint_manifest)?;
+    if let (Restore::LatestOf { job, .. }, false) = (&options.restore, place.leads()) {
+        // What process 0 refuses they all do, and nobody waits for another one.
+        check_latest_of(job, &plan, &url, &options.allowed)?;
+    }
     if options.take_over.is_some() {
         let read = loader.catch_up(&*store, &plan.name);
         read.map_err(RunError::of)?;
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let cluster = options.cluster.as_ref();
-    let cluster = cluster.map(|cluster| Cluster::connect(cluster, &stop));
-    let cluster = cluster.transpose().map_err(RunError::connecting)?;
+    let joined = joined.map_or_else(|| Joined::connect(&options), Ok);
+    let Joined { cluster, stop } = joined?;
     if let Some(socket) = &options.take_over
         && place.leads()
     {
         take_over(socket, &plan.name, &*store, &mut loader)?;
     }
-    let agreed = agree(
-        &*store,
-        &plan.name,
-        &options.restore,
-        savepoint_manifest,
-        cluster.as_ref(),
-    )?;
-    let (start, claimed) = agreed;
-    let latest = start.latest(&*store, &plan.name)?;
-    let origin = savepoint.as_ref().map(restore::origin);
-    let mut restored = match (savepoint, &claimed) {
-        (None, _) => {
-            let name = start.restored.as_ref();
-            let loaded = name.map(|name| loader.load(&*store, &plan.name, name));
-            loaded.transpose().map_err(RunError::of)?
-        }
-        // The process that publishes checkpoints takes the files over; the others only read their state.
-        (Some(savepoint), Some(_)) => {
-            let adopted = restore::adopt(savepoint, &*store, &plan.name, start.generation);
-            Some(adopted?)
-        }
-        (Some(savepoint), None) => Some(savepoint),
+    let ingredients = Ingredients {
+        store: &*store,
+        plan: &plan,
+        operators: &operators,
+        options: &options,
+        memory: memory.as_deref(),
+        cluster: cluster.as_ref(),
+        savepoint,
+        loader,
+        rebuilt: rebuilt.as_ref(),
     };
-    let origin = origin.or_else(|| restored.as_ref().map(restore::origin));
-    drop(loader);
-    let manifest = restored.as_ref().map(|restored| &restored.manifest);
-    let upgrade = Upgrade::decide(&operators, manifest, &options.allowed).map_err(RunError::of)?;
+    let Beginning {
+        start,
+        claimed,
+        restored,
+        origin,
+        upgrade,
+    } = ingredients.begin()?;
     for note in &upgrade.notes {
         tracing::warn!("{note}");
     }
-    if let (Some(rebuilt), Some(restored)) = (&rebuilt, &mut restored) {
-        let at = (start.generation, start.start);
-        rebuilt.graft_into(restored, &upgrade, &*store, at, memory.as_deref())?;
-    }
+    let latest = start.latest(&*store, &plan.name)?;
     let upgrade = Arc::new(upgrade);
     check_resync(&options.resync, restored.is_some())?;
     let latest = latest.as_ref();

@@ -25,7 +25,7 @@ use tidewright_operators::StateMemory;
 
 pub use self::rebuilt::Rebuilt;
 use super::memory::memory;
-use super::prepare::prepare_one;
+use super::prepare::{Ahead, prepare_one};
 use super::shadow;
 use super::take_over::take_over;
 use super::{PreparedJob, Restore, RunError, RunOptions, StartFrom, StartOverride, restore};
@@ -81,7 +81,11 @@ pub(super) fn prepare(
     // It says how far back the shadow reads.
     options.start = None;
     let shadow = Leftover::of(&rebuilding)?;
-    let prepared = prepare_one(rebuilding.compiled, options, Some(rebuilt))?;
+    let ahead = Ahead {
+        rebuilt: Some(rebuilt),
+        ..Ahead::default()
+    };
+    let prepared = prepare_one(rebuilding.compiled, options, ahead)?;
     shadow.remove_meanwhile();
     Ok(prepared)
 }
@@ -248,7 +252,7 @@ impl Rebuilding {
             socket: None,
             ..self.options.clone()
         };
-        let done = prepare_one(self.shadow.clone(), options, None)?.run()?;
+        let done = prepare_one(self.shadow.clone(), options, Ahead::default())?.run()?;
         if let Some(words) = done.gave_up {
             return Err(RunError::of(words));
         }

@@ -2,7 +2,7 @@
 
 use tidewright_checkpoints::Generation;
 use tidewright_checkpoints::manifest::{CheckpointKind, Manifest};
-use tidewright_checkpoints::restore::{self as checkpoint, Loader, Restored, Which};
+use tidewright_checkpoints::restore::{self as checkpoint, Loader, RestoreError, Restored, Which};
 use tidewright_checkpoints::savepoint;
 use tidewright_checkpoints::store::{self, CheckpointStore};
 use tidewright_jobs::plan::Plan;
@@ -23,24 +23,14 @@ pub fn loader(plan: &Plan, place: Place, memory: Option<&StateMemory>) -> Loader
 /// What is to be restored, now that the job's own store can be looked into: a shadow that has checkpoints goes on from those.
 ///
 /// # Errors
-/// If the store cannot be read, or the processes of a job would each take another checkpoint.
-pub fn resolve(
-    restore: Restore,
-    own: &dyn CheckpointStore,
-    processes: usize,
-) -> Result<Restore, RunError> {
+/// If the store cannot be read.
+pub fn resolve(restore: Restore, own: &dyn CheckpointStore) -> Result<Restore, RunError> {
     let Restore::LatestOf { job, anew } = restore else {
         return Ok(restore);
     };
     let head = own.head().map_err(RunError::of)?;
     if !anew && head.is_some_and(|(head, _)| head.manifest.is_some()) {
         return Ok(Restore::Latest);
-    }
-    if processes > 1 {
-        return Err(RunError::of(format!(
-            "each process would start from another checkpoint of {job}, which goes on meanwhile: take a savepoint of it \
-             (tidewright savepoint --to URL), and start the shadow from that (--restore URL)"
-        )));
     }
     Ok(Restore::LatestOf { job, anew })
 }
@@ -50,29 +40,51 @@ const ATTEMPTS_MAX: u32 = 10;
 
 /// The latest checkpoint of another job below the same URL.
 fn latest_of(job: &str, url: &str, memory: Option<&StateMemory>) -> Result<Restored, RunError> {
-    let store = store::open(&store::job_url(url, job)).map_err(RunError::of)?;
     let mut loader = of_all(memory);
+    look(job, url, |store| {
+        checkpoint::load_with(store, job, &Which::Latest, &mut loader)
+    })
+}
+
+/// Its manifest.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+pub fn latest_manifest(job: &str, url: &str) -> Result<Manifest, RunError> {
+    look(job, url, |store| {
+        let name = store.head()?.and_then(|(head, _)| head.manifest);
+        let manifest = name.map(|name| checkpoint::load_manifest(store, job, &name));
+        manifest.transpose()
+    })
+}
+
+/// Looks for what a running job may replace meanwhile.
+fn look<T>(
+    job: &str,
+    url: &str,
+    mut found: impl FnMut(&dyn CheckpointStore) -> Result<Option<T>, RestoreError>,
+) -> Result<T, RunError> {
+    let store = store::open(&store::job_url(url, job)).map_err(RunError::of)?;
     let mut attempt = 1;
     loop {
-        match checkpoint::load_with(&*store, job, &Which::Latest, &mut loader) {
-            Ok(Some(restored)) => return Ok(restored),
-            Ok(None) => return Err(none_of(job, &*store)),
+        match found(&*store) {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {
+                return Err(RunError::of(format!(
+                    "the job {job} has no checkpoint in {} that a shadow could start from: wait for its first one, or leave \
+                     --restore out",
+                    store.location()
+                )));
+            }
             Err(_) if attempt < ATTEMPTS_MAX => attempt += 1,
             Err(error) => return Err(RunError::of(error)),
         }
     }
 }
 
-/// What says that there is no checkpoint to start from.
-pub fn none_of(job: &str, store: &dyn CheckpointStore) -> RunError {
-    RunError::of(format!(
-        "the job {job} has no checkpoint in {} that a shadow could start from: wait for its first one, or leave --restore out",
-        store.location()
-    ))
-}
-
-/// The savepoint to start from, verified. It is read before the job is claimed: a damaged one disturbs nobody. Process 0
-/// reads all of it, because it takes the files over. Where state has a limit, its files don't stay in memory. `url` is where the
+/// The savepoint, or another job's checkpoint, to start from, verified. It is read before the job is claimed: a damaged one
+/// disturbs nobody. Process 0 reads all of it, because it takes the files over. Another job's latest checkpoint it alone reads: that
+/// job goes on meanwhile, so each process would find another one; the others read what process 0 has copied. Where state has a limit, its files don't stay in memory. `url` is where the
 /// checkpoints of all jobs are.
 pub fn load_savepoint(
     restore: &Restore,
@@ -90,8 +102,10 @@ pub fn load_savepoint(
             };
             loaded.map(Some).map_err(RunError::of)
         }
-        Restore::LatestOf { job, .. } => latest_of(job, url, memory).map(Some),
-        Restore::Latest | Restore::Manifest(_) | Restore::Nothing => Ok(None),
+        Restore::LatestOf { job, .. } if place.leads() => latest_of(job, url, memory).map(Some),
+        Restore::LatestOf { .. } | Restore::Latest | Restore::Manifest(_) | Restore::Nothing => {
+            Ok(None)
+        }
     }
 }
 

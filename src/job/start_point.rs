@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidewright_checkpoints::claim::{self, ClaimRequest, Claimed};
-use tidewright_checkpoints::manifest::Manifest;
+use tidewright_checkpoints::manifest::{FileEntry, Manifest};
 use tidewright_checkpoints::restore;
 use tidewright_checkpoints::store::CheckpointStore;
 use tidewright_checkpoints::{Epoch, Generation};
@@ -13,7 +13,7 @@ use crate::runtime::epoch::wall_clock_ms;
 use crate::runtime::failure::EXIT_FENCED;
 
 /// Where a run of a job starts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StartPoint {
     /// The claim.
     pub generation: Generation,
@@ -27,40 +27,32 @@ pub struct StartPoint {
     pub start: u64,
     /// The manifest to restore; nothing if absent.
     pub restored: Option<String>,
+    /// Or a checkpoint that process 0 has copied from another job: its files are in the store, and nobody has published it yet.
+    pub adopted: Option<Manifest>,
+    /// Files that process 0 has added to the checkpoint.
+    pub grafted: Vec<FileEntry>,
     /// HEAD's manifest, if it can be read: it tells what has been delivered.
     pub latest: Option<String>,
 }
 
-/// Process 0 claims the job and tells the others where it starts; they check that they see the same store.
-pub fn agree(
-    store: &dyn CheckpointStore,
-    job: &str,
-    restore: &Restore,
-    savepoint: Option<&Manifest>,
-    cluster: Option<&Cluster>,
-) -> Result<(StartPoint, Option<Claimed>), RunError> {
-    match cluster {
-        Some(cluster) if cluster.index() != 0 => {
-            let start = serde_json::from_value(cluster.await_start());
-            let start: StartPoint = start.map_err(RunError::of)?;
-            start.check_store(store)?;
-            Ok((start, None))
-        }
-        _ => {
-            let (start, claimed) = claim(store, job, &holder(), restore, savepoint)?;
-            if let Some(cluster) = cluster {
-                cluster.announce(&serde_json::to_value(&start).map_err(RunError::of)?);
-            }
-            Ok((start, Some(claimed)))
-        }
-    }
+/// What process 0 has decided, which sees the same store.
+///
+/// # Errors
+/// If it does not, or another process has claimed the job meanwhile.
+pub fn of_leader(cluster: &Cluster, store: &dyn CheckpointStore) -> Result<StartPoint, RunError> {
+    let start = serde_json::from_value(cluster.await_start());
+    let start: StartPoint = start.map_err(RunError::of)?;
+    start.check_store(store)?;
+    Ok(start)
 }
 
 /// Claims the job and chooses what it starts from: `savepoint`, if there is one.
-fn claim(
+///
+/// # Errors
+/// If the job cannot be claimed.
+pub fn claim(
     store: &dyn CheckpointStore,
     job: &str,
-    holder: &str,
     restore: &Restore,
     savepoint: Option<&Manifest>,
 ) -> Result<(StartPoint, Claimed), RunError> {
@@ -68,7 +60,7 @@ fn claim(
     // The stores have seen the savepoint's generation, which another clock may have made.
     let after = savepoint.map_or(0, |savepoint| savepoint.generation.0.saturating_add(1));
     let request = ClaimRequest {
-        holder: claim::unique_holder(holder),
+        holder: claim::unique_holder(&holder()),
         now_ms: now_ms.max(after),
         accept_missing_head: *restore != Restore::Latest,
     };
@@ -87,6 +79,8 @@ fn claim(
             Restore::Latest => claimed.head.manifest.clone(),
             Restore::Manifest(name) => Some(name.clone()),
         },
+        adopted: None,
+        grafted: Vec::new(),
         latest: readable(store, job, &claimed, restore)?,
     };
     Ok((start, claimed))

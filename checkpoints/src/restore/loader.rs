@@ -11,7 +11,7 @@ use super::{RestoreError, Restored, load_manifest, of_job, read_file, whole};
 use crate::{
     ids::{OperatorId, Shard},
     manifest::{FileEntry, Manifest},
-    scratch,
+    paths, scratch,
     state_file::{ReadRange, StateFile},
     store::{CheckpointStore, StoreError},
 };
@@ -59,6 +59,37 @@ impl Loader {
         name: &str,
     ) -> Result<Restored, RestoreError> {
         whole(store, name, load_manifest(store, job, name), self)
+    }
+
+    /// Loads and verifies a checkpoint that nobody has published: its files are in the store.
+    ///
+    /// # Errors
+    /// [`RestoreError`] with the name of what is damaged or missing.
+    pub fn load_unpublished(
+        &mut self,
+        store: &dyn CheckpointStore,
+        manifest: Manifest,
+    ) -> Result<Restored, RestoreError> {
+        let name = paths::manifest(manifest.generation, manifest.epoch);
+        self.files(store, &name, manifest)
+    }
+
+    /// Reads further files, which are the checkpoint's newest from then on.
+    ///
+    /// # Errors
+    /// [`RestoreError`] with the name of what is damaged or missing.
+    pub fn add(
+        &mut self,
+        store: &dyn CheckpointStore,
+        restored: &mut Restored,
+        files: &[FileEntry],
+    ) -> Result<(), RestoreError> {
+        for entry in files {
+            let file = self.file(store, &restored.manifest.job, entry)?;
+            restored.manifest.files.push(entry.clone());
+            restored.files.push((entry.clone(), file));
+        }
+        Ok(())
     }
 
     /// Reads what the job's latest checkpoint has and this does not, and forgets what it no longer has. Returns how many

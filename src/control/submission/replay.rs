@@ -13,7 +13,7 @@ use crate::control::files::AllowedFiles;
 use crate::control::folders::Folders;
 use crate::control::registry::NewVersion;
 use crate::control::registry::records::{Job, Once, Origin, Replay, ReplayFrom, Version};
-use crate::job::{self, StartFrom, StartOverride};
+use crate::job::{self, Allowed, StartFrom, StartOverride};
 
 /// What stands for the latest checkpoint of a shadow's job.
 const LATEST: &str = "latest";
@@ -128,7 +128,8 @@ fn check_state(
         let job = new.name.strip_suffix(&format!(".shadow.{shadow}"));
         let folder = folders.working(&new.name, new.shadow.as_deref());
         let store = absolute(&compiled.job.checkpoint.store, &folder);
-        job::check_latest_of(job.unwrap_or(&new.name), compiled, &store)
+        let job = job.unwrap_or(&new.name);
+        job::check_latest_of(job, &compiled.plan, &store, &Allowed::default())
     } else {
         allowed
             .check_savepoint(&folders.jobs(), place)

@@ -1,6 +1,7 @@
 //! A shadow that begins with the live job's state.
 
 use crate::harness::process::Process;
+use crate::shop::LIMIT;
 use crate::upgrade::house::{House, SEGMENTS, Says};
 
 fn read(process: &Process) -> u64 {
@@ -58,10 +59,40 @@ fn a_shadow_of_a_savepoint_has_everything_in_two_processes() {
     let says = says();
     let place = house.savepoint(&says);
     house.produce(30, 3);
-    let two = ["--launch", "2", "--restore"];
-    let log = house.refused_as_shadow(&says, "next", &[&two[..], &["latest"]].concat());
-    assert!(log.contains("take a savepoint of it"), "{log}");
-    let process = house.run_shadow(&says, "next", &[&two[..], &[&place]].concat());
+    let process = house.run_shadow(&says, "next", &["--launch", "2", "--restore", &place]);
     assert_eq!(read(&process), 33, "{}", process.stderr());
+    assert_complete(&house, &says);
+}
+
+#[test]
+fn a_shadow_of_the_latest_checkpoint_has_everything_in_several_processes_while_the_job_goes_on() {
+    let Some(house) = House::open("shadow-crew") else {
+        return;
+    };
+    let says = says();
+    let two = ["--launch", "2", "--restore", "latest"];
+    let log = house.refused_as_shadow(&says, "next", &two);
+    assert!(log.contains("wait for its first one"), "{log}");
+    let mut running = house.start(&says, &[]);
+    let from = format!("(generation {})", house.checkpoints().claim().0);
+    // The job goes on to other checkpoints while the processes come together.
+    let latest = ["--launch", "3", "--restore", "latest"];
+    let process = house.run_shadow_fed(&says, "next", &latest);
+    let log = process.stderr();
+    assert!(log.contains(&from), "{from} is not in\n{log}");
+    assert_complete(&house, &says);
+    // Each of them goes on from the shadow's own checkpoint.
+    house.produce(20, 2);
+    let process = house.run_shadow(&says, "next", &[&latest[..], &["--workers", "2"]].concat());
+    assert_eq!(read(&process), 22, "{}", process.stderr());
+    running.terminate();
+    running.wait_for_success(LIMIT);
+    // And may begin again with that of the job.
+    house.produce(10, 1);
+    let live = ["--launch", "2", "--restore", "live"];
+    let process = house.run_shadow(&says, "next", &live);
+    assert!(read(&process) >= 11, "{}", process.stderr());
+    let log = process.stderr();
+    assert!(log.contains(&from), "{from} is not in\n{log}");
     assert_complete(&house, &says);
 }

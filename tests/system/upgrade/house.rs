@@ -1,5 +1,7 @@
 //! A job whose file changes: events and profiles from Kafka, a rolling view, a join of both, into Redis.
 
+mod shadows;
+
 use std::{cell::RefCell, collections::BTreeMap};
 
 use serde_json::json;
@@ -208,16 +210,11 @@ impl House {
         self.run_to_the_end(command, &Checkpoints::of(&self.store_url(), job))
     }
 
-    /// Runs a shadow of the job until it has everything that has been produced.
-    pub fn run_shadow(&self, says: &Says, shadow: &str, flags: &[&str]) -> Process {
-        let flags = [&["--shadow", shadow, "--summary", "json"], flags].concat();
-        let command = self.command(&self.name, says, &flags);
-        let job = format!("{}.shadow.{shadow}", self.name);
-        self.run_to_the_end(command, &Checkpoints::of(&self.store_url(), &job))
+    fn run_to_the_end(&self, command: Command, checkpoints: &Checkpoints) -> Process {
+        self.end_with_everything(command.start(), checkpoints)
     }
 
-    fn run_to_the_end(&self, command: Command, checkpoints: &Checkpoints) -> Process {
-        let mut process = command.start();
+    fn end_with_everything(&self, mut process: Process, checkpoints: &Checkpoints) -> Process {
         self.await_everything(&mut process, checkpoints);
         process.terminate();
         process.wait_for_success(LIMIT);
@@ -300,17 +297,6 @@ impl House {
         process
     }
 
-    /// Waits until nothing of a shadow is left.
-    fn await_no_shadow(&self, shadow: &str) {
-        let job = format!("{}.shadow.{shadow}", self.name);
-        let checkpoints = Checkpoints::of(&self.store_url(), &job);
-        let prefix = format!("shadow:{shadow}:{}:", self.name);
-        eventually(LIMIT, "the shadow is removed", || {
-            let rows = self.redis.hashes(&prefix);
-            (rows.is_empty() && checkpoints.is_empty()).then_some(())
-        });
-    }
-
     /// Runs a command of this job that ends by itself.
     pub fn ends(&self, says: &Says, flags: &[&str], environment: Option<(&str, &str)>) -> Process {
         let mut command = self.command(&self.name, says, flags);
@@ -336,12 +322,6 @@ impl House {
         log
     }
 
-    /// A shadow must be refused; what is said.
-    pub fn refused_as_shadow(&self, says: &Says, shadow: &str, flags: &[&str]) -> String {
-        let flags = [&["--shadow", shadow], flags].concat();
-        self.refuses(self.command(&self.name, says, &flags))
-    }
-
     fn refuses(&self, command: Command) -> String {
         let mut process = command.start();
         let status = process.wait(LIMIT);
@@ -357,15 +337,6 @@ impl House {
     /// The rows of a sink, by user.
     pub fn rows(&self, sink: &str) -> BTreeMap<String, BTreeMap<String, String>> {
         self.rows_of(&self.name, sink)
-    }
-
-    /// The rows of a shadow's sink.
-    pub fn shadow_rows(
-        &self,
-        shadow: &str,
-        sink: &str,
-    ) -> BTreeMap<String, BTreeMap<String, String>> {
-        self.rows_of(&format!("shadow:{shadow}:{}", self.name), sink)
     }
 
     fn rows_of(&self, place: &str, sink: &str) -> BTreeMap<String, BTreeMap<String, String>> {

@@ -88,7 +88,8 @@ fn a_shadow_begins_with_the_state_of_its_job_and_does_so_again_when_it_is_made_a
         return;
     };
     let job = shop.keyed_job("stateful");
-    let server = serve(&mut shop, &job);
+    // The shadow has as many processes.
+    let server = serve_in(&mut shop, &job, "2");
     let name = format!("{}.shadow.next", job.name);
     let words = "--shadow next --restore latest --wait".split(' ');
     let replay: Vec<_> = ["replay", &*job.name].into_iter().chain(words).collect();
