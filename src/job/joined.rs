@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::prepare::Ahead;
+use super::rebuild::Rebuilt;
 use super::{RunError, RunOptions};
 use crate::cluster::Cluster;
 
@@ -25,5 +27,13 @@ impl Joined {
         let cluster = cluster.map(|cluster| Cluster::connect(cluster, &stop));
         let cluster = cluster.transpose().map_err(RunError::connecting)?;
         Ok(Self { cluster, stop })
+    }
+
+    /// With views that have been made again since, to go on with.
+    pub fn ahead(self, rebuilt: Option<Rebuilt>) -> Ahead {
+        Ahead {
+            joined: Some(self),
+            rebuilt,
+        }
     }
 }

@@ -8,12 +8,15 @@
 //! The shadow is a job of its own, of the rebuilt views and the keyed sinks behind them. It stops exactly where the job's last
 //! checkpoint stands, so its state fits that checkpoint: the views' operators take it under new names, everything else goes on
 //! as it is. Before the claim nothing of the job is touched but that its process is asked to stop.
+//!
+//! In several processes all of them connect first, and process 0 does this, the shadow with its workers alone; the others wait, and
+//! read what the views' state has become from the store.
 
+mod leftover;
 mod rebuilt;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::thread;
 
 use tidewright_checkpoints::manifest::Manifest;
 use tidewright_checkpoints::restore::{self as checkpoint, Loader, Which};
@@ -23,10 +26,11 @@ use tidewright_jobs::job::SourceConfig;
 use tidewright_jobs::plan::{Plan, SinkInput, SinkPlan, SourcePlan};
 use tidewright_operators::StateMemory;
 
+use self::leftover::Leftover;
 pub use self::rebuilt::Rebuilt;
+use super::joined::Joined;
 use super::memory::memory;
 use super::prepare::{Ahead, prepare_one};
-use super::shadow;
 use super::take_over::take_over;
 use super::{PreparedJob, Restore, RunError, RunOptions, StartFrom, StartOverride, restore};
 use crate::dataflow;
@@ -60,70 +64,49 @@ struct Rebuilding {
 ///
 /// # Errors
 /// As a run's own; if the input is no longer there to make them of, nothing has been touched.
-pub(super) fn prepare(
-    compiled: Compiled,
-    mut options: RunOptions,
-) -> Result<PreparedJob, RunError> {
+pub(super) fn prepare(compiled: Compiled, options: RunOptions) -> Result<PreparedJob, RunError> {
     check_options(&options)?;
     let rebuilding = Rebuilding::begin(compiled, &options)?;
     let (name, manifest) = rebuilding.latest()?;
     rebuilding.check(&manifest)?;
+    // Whoever is missing is missed before the long work, and not after it.
+    let joined = Joined::connect(&options)?;
+    if !options.place().leads() {
+        return prepare_one(
+            rebuilding.compiled,
+            taking_part(options),
+            joined.ahead(None),
+        );
+    }
     let first = Until::of(&manifest);
     rebuilding.run_shadow(Restore::Nothing, first.clone())?;
-    let mut loader = restore::of_all(rebuilding.memory.as_deref());
+    let (plan, memory) = (&rebuilding.compiled.plan, rebuilding.memory.as_deref());
+    let mut loader = restore::loader(plan, options.place(), memory);
     let (name, last) = rebuilding.stopped_job(name, &first, &mut loader)?;
     if !first.is_where(&last, &rebuilding.shadow.plan) {
         tracing::info!("the job has read on meanwhile: reading what has come since");
         rebuilding.run_shadow(Restore::Latest, last)?;
     }
     let rebuilt = rebuilding.rebuilt(name, loader)?;
-    options.take_over = None;
-    // It says how far back the shadow reads.
-    options.start = None;
-    let shadow = Leftover::of(&rebuilding)?;
-    let ahead = Ahead {
-        rebuilt: Some(rebuilt),
-        ..Ahead::default()
-    };
-    let prepared = prepare_one(rebuilding.compiled, options, ahead)?;
+    let shadow = Leftover::of(&rebuilding.url, &rebuilding.shadow.plan)?;
+    let ahead = joined.ahead(Some(rebuilt));
+    let prepared = prepare_one(rebuilding.compiled, taking_part(options), ahead)?;
     shadow.remove_meanwhile();
     Ok(prepared)
 }
 
-/// The shadow when its state and its rows have been taken over.
-struct Leftover {
-    plan: Plan,
-    store: Arc<dyn CheckpointStore>,
-}
-
-impl Leftover {
-    fn of(rebuilding: &Rebuilding) -> Result<Self, RunError> {
-        let plan = rebuilding.shadow.plan.clone();
-        let place = store::job_url(&rebuilding.url, &plan.name);
-        let store = store::open(&place).map_err(RunError::of)?;
-        Ok(Self { plan, store })
-    }
-
-    /// Removes it while the job begins, which does not wait for that.
-    fn remove_meanwhile(self) {
-        let removal = move || match shadow::remove(&self.plan, &self.store) {
-            Ok(()) => tracing::info!("{} is removed", self.plan.name),
-            Err(error) => tracing::warn!(
-                "{} is left, to be removed with `tidewright shadow drop JOB.yaml {SHADOW}`: {error}",
-                self.plan.name
-            ),
-        };
-        let thread = thread::Builder::new().name("shadow".to_owned());
-        if let Err(error) = thread.spawn(removal) {
-            tracing::warn!("the shadow is left: {error}");
-        }
+/// What is left to do when the job has stopped and the views have been made.
+fn taking_part(options: RunOptions) -> RunOptions {
+    RunOptions {
+        take_over: None,
+        // It says how far back the shadow reads.
+        start: None,
+        ..options
     }
 }
 
 fn check_options(options: &RunOptions) -> Result<(), RunError> {
-    let refused = if options.cluster.is_some() {
-        "one process only: run it with --workers N, and let several processes take the job over afterwards"
-    } else if options.shadow {
+    let refused = if options.shadow {
         "a job with something to rebuild, which a shadow is not: leave --shadow out"
     } else if options.restore != Restore::Latest {
         "a job that goes on from its latest checkpoint: leave --restore out"
@@ -241,6 +224,7 @@ impl Rebuilding {
         };
         let start = self.options.start.clone().unwrap_or(earliest);
         let options = RunOptions {
+            cluster: None,
             start: (restore == Restore::Nothing && reads_kafka).then_some(start),
             restore,
             shadow: true,

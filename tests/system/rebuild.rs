@@ -102,6 +102,44 @@ fn closed_windows_are_made_again_too() {
 }
 
 #[test]
+fn views_are_made_again_by_one_of_several_processes_for_all_of_them() {
+    let Some(house) = House::open("rebuild-crew") else {
+        return;
+    };
+    let before = at_first();
+    house.produce(300, 10);
+    let mut running = house.start(&before, &["--launch", "2"]);
+    let claim = house.checkpoints().claim();
+    let says = before.view("recent", PURCHASES);
+    let says = says.view("minutes", MINUTES_OF_PURCHASES);
+    let other = house.other_socket();
+    let more = ["--launch", "3", "--rebuild-view", "minutes"];
+    let flags = ["--rebuild-view", "recent", "--take-over", SOCKET];
+    let flags = [&flags[..], &["--socket", &other], &more].concat();
+    // Process 0 dies with the shadow that it makes, and the two others lose it.
+    let mut died = house.ends(&says, &flags, Some((CRASH_AT, "head-swapped:2")));
+    let log = died.stderr();
+    assert_eq!(
+        died.status().and_then(|status| status.code()),
+        Some(137),
+        "{log}"
+    );
+    assert!(running.is_running(), "{}", running.stderr());
+    assert_eq!(house.checkpoints().claim(), claim);
+    let process = house.rebuild_in(&says, "recent", running, &more);
+    assert_as_undisturbed(&house, &says);
+    let log = process.stderr();
+    assert!(rebuilt(&process, "recent", "different") > 5, "{log}");
+    assert!(rebuilt(&process, "minutes", "only_a") > 10, "{log}");
+    // Each of them has its part in the state.
+    house.produce(100, 5);
+    house.run(&says, &["--launch", "2"]);
+    for sink in ["hot", "minutes"] {
+        assert_eq!(house.rows(sink), house.undisturbed(&says, sink), "{sink}");
+    }
+}
+
+#[test]
 fn a_second_rebuild_knows_nothing_of_the_first() {
     let Some(house) = House::open("rebuild-twice") else {
         return;

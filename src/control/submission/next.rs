@@ -45,7 +45,7 @@ pub struct UpgradeRequest {
     #[serde(default)]
     pub reset_views: BTreeSet<String>,
     /// Views that are made again, with all that derives from them, from the records that their sources still hold, while the job goes
-    /// on; they take the place of what it has then. For jobs of one process.
+    /// on; they take the place of what it has then.
     #[serde(default)]
     pub rebuild_views: BTreeSet<String>,
     /// Views, sources and sinks that the file no longer has and whose state may go.
@@ -191,11 +191,6 @@ fn check_rebuild(new: &NewVersion, compiled: &Compiled) -> Result<(), Refused> {
         return Ok(());
     } else if new.shadow.is_some() {
         "a shadow has nothing to rebuild: replay it under the same name".to_owned()
-    } else if new.processes != 1 {
-        format!(
-            "views are rebuilt by one process, and the job has {}: rescale it to one first, and back afterwards",
-            new.processes
-        )
     } else if let Some(view) = views.iter().find(|view| !is_view(view)) {
         let names: Vec<_> = compiled
             .plan

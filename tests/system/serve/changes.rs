@@ -22,6 +22,11 @@ use crate::{
 
 /// A server that runs a shop's job with one worker.
 fn serve(shop: &mut Shop, job: &ShopJob) -> Server {
+    serve_in(shop, job, "1")
+}
+
+/// In so many processes.
+fn serve_in(shop: &mut Shop, job: &ShopJob, processes: &str) -> Server {
     let folder = job.folder.path().to_str().unwrap().to_owned();
     let environment = job.environment();
     let environment: Vec<_> = environment
@@ -31,7 +36,8 @@ fn serve(shop: &mut Shop, job: &ShopJob) -> Server {
     let server = Server::start(&["--allow-files", &folder], &environment);
     let submit = job.submission();
     let submit: Vec<_> = submit.iter().map(String::as_str).collect();
-    let submitted = server.cli_json(&[&["submit", "--wait"], &submit[..]].concat());
+    let shape = ["submit", "--wait", "--processes", processes];
+    let submitted = server.cli_json(&[&shape, &submit[..]].concat());
     assert_eq!(submitted["state"], "running", "{submitted}");
     shop.feed_until("a checkpoint", || (job.durable_epoch() > 0).then_some(()));
     server

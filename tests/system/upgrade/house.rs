@@ -264,39 +264,6 @@ impl House {
             .into_owned()
     }
 
-    /// Makes a view again while the job runs in another process, which produces meanwhile; ends with everything.
-    pub fn rebuild(&self, says: &Says, view: &str, mut running: Process) -> Process {
-        let claim = self.checkpoints().claim();
-        let socket = self.other_socket();
-        let flags = ["--rebuild-view", view, "--take-over", SOCKET];
-        let flags = [&flags[..], &["--socket", &socket, "--summary", "json"]].concat();
-        let command = self.command(&self.name, says, &flags);
-        let told = "warn,tidewright::job::rebuild=info";
-        let mut process = command.env("RUST_LOG", told).start();
-        eventually(LIMIT, "the job is taken over", || {
-            assert!(
-                process.is_running(),
-                "ended by itself:\n{}",
-                process.stderr()
-            );
-            if running.is_running() {
-                self.produce(10, 0);
-            }
-            (self.checkpoints().claim() != claim).then_some(())
-        });
-        running.wait_for_success(LIMIT);
-        self.await_everything(&mut process, &self.checkpoints());
-        self.await_no_shadow("rebuild");
-        process.terminate();
-        process.wait_for_success(LIMIT);
-        let log = process.stderr();
-        assert!(
-            log.contains("reading what has come since"),
-            "nothing has come while the shadow ran:\n{log}"
-        );
-        process
-    }
-
     /// Runs a command of this job that ends by itself.
     pub fn ends(&self, says: &Says, flags: &[&str], environment: Option<(&str, &str)>) -> Process {
         let mut command = self.command(&self.name, says, flags);

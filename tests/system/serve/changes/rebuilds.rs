@@ -12,12 +12,12 @@ fn lengthen(job: &ShopJob) {
 }
 
 #[test]
-fn a_view_is_rebuilt_by_an_upgrade_under_load() {
+fn a_view_is_rebuilt_by_an_upgrade_under_load_of_a_job_in_two_processes() {
     let Some(mut shop) = Shop::open(76) else {
         return;
     };
     let job = shop.job("rebuilt");
-    let server = serve(&mut shop, &job);
+    let server = serve_in(&mut shop, &job, "2");
     let versions = watch::versions_in_redis(&shop, &job);
     lengthen(&job);
     let submission = job.submission();
@@ -47,6 +47,7 @@ fn a_view_is_rebuilt_by_an_upgrade_under_load() {
         (&"succeeded".into(), &2.into()),
         "{done}"
     );
+    assert_eq!(pids(&server.job(&job.name)).len(), 2);
     let log = server.log(&job.name);
     for sink in ["sink hot:", "sink totals:", "sink store:"] {
         assert!(log.contains(sink), "{sink} is not in\n{log}");

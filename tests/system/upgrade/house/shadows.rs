@@ -1,4 +1,4 @@
-//! Shadows of the job.
+//! Shadows of the job, also those that make its views again.
 
 use super::*;
 
@@ -30,8 +30,57 @@ impl House {
         (command, Checkpoints::of(&self.store_url(), &job))
     }
 
+    /// Makes a view again while the job runs in another process, which produces meanwhile; ends with everything.
+    pub fn rebuild(&self, says: &Says, view: &str, running: Process) -> Process {
+        self.rebuild_in(says, view, running, &[])
+    }
+
+    /// As [`Self::rebuild`], with more flags.
+    pub fn rebuild_in(
+        &self,
+        says: &Says,
+        view: &str,
+        mut running: Process,
+        more: &[&str],
+    ) -> Process {
+        let claim = self.checkpoints().claim();
+        let socket = self.other_socket();
+        let flags = ["--rebuild-view", view, "--take-over", SOCKET];
+        let flags = [
+            &flags[..],
+            &["--socket", &socket, "--summary", "json"],
+            more,
+        ]
+        .concat();
+        let command = self.command(&self.name, says, &flags);
+        let told = "warn,tidewright::job::rebuild=info";
+        let mut process = command.env("RUST_LOG", told).start();
+        eventually(LIMIT, "the job is taken over", || {
+            assert!(
+                process.is_running(),
+                "ended by itself:\n{}",
+                process.stderr()
+            );
+            if running.is_running() {
+                self.produce(10, 0);
+            }
+            (self.checkpoints().claim() != claim).then_some(())
+        });
+        running.wait_for_success(LIMIT);
+        self.await_everything(&mut process, &self.checkpoints());
+        self.await_no_shadow("rebuild");
+        process.terminate();
+        process.wait_for_success(LIMIT);
+        let log = process.stderr();
+        assert!(
+            log.contains("reading what has come since"),
+            "nothing has come while the shadow ran:\n{log}"
+        );
+        process
+    }
+
     /// Waits until nothing of a shadow is left.
-    pub(super) fn await_no_shadow(&self, shadow: &str) {
+    fn await_no_shadow(&self, shadow: &str) {
         let job = format!("{}.shadow.{shadow}", self.name);
         let checkpoints = Checkpoints::of(&self.store_url(), &job);
         let prefix = format!("shadow:{shadow}:{}:", self.name);
