@@ -1,6 +1,6 @@
 //! Whether a job file and the options of a run fit what the job starts from, and what follows from that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidewright_checkpoints::OperatorId;
 use tidewright_checkpoints::manifest::Manifest;
@@ -15,7 +15,7 @@ use super::restore::latest_manifest;
 use super::{Allowed, Restore, RunError, RunOptions, StartOverride};
 use crate::dataflow;
 use crate::runtime::context::Settings;
-use crate::runtime::upgrade::{Operator, Upgrade};
+use crate::runtime::upgrade::{Operator, Upgrade, name_of};
 
 /// A job file that does not fit the checkpoint is refused before the job is taken from the process that may be running it.
 /// Whatever else is wrong with the checkpoint is told when it is loaded.
@@ -85,7 +85,30 @@ pub fn check_savepoint(
         outboxes_anew: shadow && manifest.job != compiled.plan.name,
         ..Allowed::default()
     };
-    check_manifest(&compiled.plan, &manifest, &allowed)
+    let mut notes = check_manifest(&compiled.plan, &manifest, &allowed)?;
+    if !shadow {
+        notes.extend(of_another(&compiled.plan, &manifest));
+    }
+    Ok(notes)
+}
+
+/// What whoever takes over another job's state may not know of its rows.
+fn of_another(plan: &Plan, manifest: &Manifest) -> Option<String> {
+    let (other, job) = (&manifest.job, &plan.name);
+    let theirs: BTreeSet<&str> = manifest.operators.keys().map(name_of).collect();
+    let is_shared = |sink: &&SinkPlan| {
+        dataflow::is_keyed(&sink.config) && theirs.contains(&*dataflow::outbox_name(&sink.name))
+    };
+    let shared = plan.sinks.iter().filter(is_shared);
+    let shared: Vec<_> = shared.map(|sink| &*sink.name).collect();
+    (other != job && !shared.is_empty()).then(|| {
+        format!(
+            "the savepoint is of the job {other}, and a row in a keyed store stays with the job that wrote it first: {job} ends at the \
+             first row of {other}'s that it would change (sinks {}). Where both write the same keys, let {job} write others, or into \
+             another database or table; or, if it is to take the place of {other}, stop that and submit this with --name {other}",
+            shared.join(", ")
+        )
+    })
 }
 
 /// Whether a shadow could begin with the latest checkpoint of its job, which is below `url`; what the user should know if so.

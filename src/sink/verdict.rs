@@ -87,14 +87,17 @@ pub fn fenced(place: &str, key: &str, stored_version: &str) -> SinkError {
 /// The error for [`Verdict::Foreign`].
 #[must_use]
 pub fn foreign(place: &str, key: &str, stored_job: Option<&str>, job: &str) -> SinkError {
-    let owner = stored_job.map_or_else(
-        || "something that writes no versions".to_owned(),
-        |other| format!("the job {other:?}"),
-    );
-    SinkError::Fatal(format!(
-        "{place}: key {key:?} belongs to {owner}, not to {job:?}. Choices: write under other keys, into another \
-         database or table, or remove what is there"
-    ))
+    let choices = "write under other keys, into another database or table, or remove what is there";
+    SinkError::Fatal(match stored_job {
+        None => format!(
+            "{place}: key {key:?} belongs to something that writes no versions, not to {job:?}. Choices: {choices}"
+        ),
+        Some(other) => format!(
+            "{place}: key {key:?} belongs to the job {other:?}, not to {job:?}: a row stays with the job that wrote it first, also \
+             where another one goes on with that job's state. Choices: {choices}; or, if {job:?} is to take the place of {other:?}, \
+             stop {other:?} and run this under its name (`name` in the job file, or submit --name {other})"
+        ),
+    })
 }
 
 #[cfg(test)]

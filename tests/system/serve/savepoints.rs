@@ -138,6 +138,52 @@ fn a_savepoint_that_is_not_there_or_not_the_servers_to_read_changes_nothing() {
 }
 
 #[test]
+fn a_job_under_another_name_is_told_whose_the_rows_are_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(&["--allow-files", folder.path().to_str().unwrap()], &[]);
+    let store = folder.path().join("counts.redb");
+    // So few that all of them have rows at once.
+    let file = |name: &str| {
+        let file = counting(name, None).replace("users: 50", "users: 5");
+        file.replace("counts.redb", store.to_str().unwrap())
+    };
+    let submitted = server.post("/v1/jobs", Some(&submission(&file("first"))));
+    assert_eq!(submitted.status, 201, "{submitted:?}");
+    server.await_state("first", "running");
+    eventually(LIMIT, "checkpoints", || {
+        let listed = server.get("/v1/jobs/first/checkpoints");
+        (listed["checkpoints"].as_array()?.len() > 1).then_some(())
+    });
+    let place = stop(&server, "first");
+    let mut body = submission(&file("second"));
+    body["restore"] = place.into();
+    let submitted = server.post("/v1/jobs", Some(&body));
+    assert_eq!(submitted.status, 201, "{submitted:?}");
+    let warnings = submitted.body["warnings"].to_string();
+    for part in ["of the job first", "sinks store", "--name first"] {
+        assert!(warnings.contains(part), "{part} is not in {warnings}");
+    }
+    let error = eventually(LIMIT, "the row is named", || {
+        let job = server.job("second");
+        let error = job["last_error"].as_str()?.to_owned();
+        Some(error)
+    });
+    for part in ["key ", "belongs to the job \"first\"", "--name first"] {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+    server.cli_json(&["cancel", "second", "--wait"]);
+    // As the first one it goes on.
+    body["name"] = "first".into();
+    let submitted = server.post("/v1/jobs", Some(&body));
+    assert_eq!(submitted.status, 201, "{submitted:?}");
+    let warnings = submitted.body["warnings"].to_string();
+    assert!(!warnings.contains("of the job"), "{warnings}");
+    let job = server.await_state("first", "running");
+    assert_eq!(job["restarts"], 0, "{job}");
+    server.cli_json(&["stop", "first", "--wait"]);
+}
+
+#[test]
 fn only_a_job_that_has_ended_is_removed_and_its_checkpoints_stay() {
     let server = Server::start(&[], &[]);
     let submit = || server.post("/v1/jobs", Some(&submission(&counting("removed", None))));
