@@ -224,6 +224,22 @@ impl PreparedJob {
         self.context.stats.clone()
     }
 
+    /// Gives this process's metrics whenever it is called; after the job's end those of its end.
+    pub fn measured(&self) -> impl Fn() -> Exposition + Send + Sync + 'static {
+        let vitals = self.vitals.clone();
+        let leads = self.context.place.leads();
+        move || {
+            let mut exposition = Exposition::default();
+            // Each process tells its own part.
+            let own = match leads {
+                true => vitals.measurements().into_iter().next(),
+                false => vitals.own(),
+            };
+            own.iter().for_each(|own| exposition.add_job(own));
+            exposition
+        }
+    }
+
     /// Serves this process's metrics from now on, if that was asked for. Returns where.
     ///
     /// # Errors
@@ -232,18 +248,8 @@ impl PreparedJob {
         let Some(address) = self.metrics else {
             return Ok(None);
         };
-        let vitals = self.vitals.clone();
-        let leads = self.context.place.leads();
-        let text = Arc::new(move || {
-            let mut exposition = Exposition::default();
-            // Each process tells its own part.
-            let own = match leads {
-                true => vitals.measurements().into_iter().next(),
-                false => vitals.own(),
-            };
-            own.iter().for_each(|own| exposition.add_job(own));
-            exposition.text()
-        });
+        let measured = self.measured();
+        let text = Arc::new(move || measured().text());
         let bound = endpoint::serve(address, text).map_err(RunError::of)?;
         Ok(Some(bound))
     }
@@ -274,7 +280,9 @@ impl PreparedJob {
         }
         // Whoever takes the job over waits for the end of the socket, and reads the stores then.
         self.context.stores.close();
-        self.finish(undelivered)
+        let done = self.finish(undelivered)?;
+        self.vitals.keep_last();
+        Ok(done)
     }
 
     /// Runs the workers of this process until the dataflow has ended; true if something is left to be delivered.

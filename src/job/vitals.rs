@@ -4,7 +4,7 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         mpsc::{RecvTimeoutError, Sender, channel},
     },
     thread::{self, JoinHandle},
@@ -24,6 +24,8 @@ use crate::runtime::context::JobContext;
 pub struct Vitals {
     /// What watches outlives the job, what the job has open must not.
     context: Weak<JobContext>,
+    /// What was measured at the job's end.
+    last: OnceLock<Measurements>,
     window: Mutex<Window>,
     reports: Arc<Reports>,
 }
@@ -56,6 +58,7 @@ impl Vitals {
     ) -> io::Result<(Arc<Self>, Watching)> {
         let vitals = Arc::new(Self {
             context: Arc::downgrade(context),
+            last: OnceLock::new(),
             window: Mutex::default(),
             reports: cluster.map(Cluster::reports).unwrap_or_default(),
         });
@@ -82,11 +85,21 @@ impl Vitals {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What this process has measured; `None` once the job has ended.
+    /// What this process has measured; once the job has ended, up to then.
     #[must_use]
     pub fn own(&self) -> Option<Measurements> {
-        let context = self.context.upgrade()?;
-        Some(Measurements::take(&context))
+        match self.context.upgrade() {
+            Some(context) => Some(Measurements::take(&context)),
+            None => self.last.get().cloned(),
+        }
+    }
+
+    /// Keeps what has been measured, at the job's end.
+    pub fn keep_last(&self) {
+        if let Some(own) = self.own() {
+            // A job ends once.
+            let _ = self.last.set(own);
+        }
     }
 
     /// What this process has measured now, and the others said last.

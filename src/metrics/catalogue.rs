@@ -58,6 +58,17 @@ impl UnitName {
             Self::Rows => Unit::Other("rows".to_owned()),
         }
     }
+
+    /// As OpenTelemetry spells it (UCUM).
+    #[must_use]
+    pub fn ucum(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::Bytes => "By",
+            Self::Records => "{record}",
+            Self::Rows => "{row}",
+        }
+    }
 }
 
 impl Metric {

@@ -1,4 +1,4 @@
-//! Measurements in the text form that Prometheus reads (OpenMetrics 1.0).
+//! Measurements as samples of the catalogue's metrics, and their text form that Prometheus reads (OpenMetrics 1.0).
 //!
 //! All samples of a metric stand together, whichever job and process they come from.
 
@@ -19,12 +19,14 @@ use super::measurements::{BUCKETS_S, Distribution, Measurements};
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A value with its labels.
-type Sample = (Vec<(&'static str, String)>, Value);
+pub(crate) type Sample = (Vec<(&'static str, String)>, Value);
 
 /// A value.
 #[derive(Clone, Debug)]
-enum Value {
+pub(crate) enum Value {
+    /// Of a counter or gauge.
     Number(f64),
+    /// Of a histogram.
     Buckets(Distribution),
 }
 
@@ -48,6 +50,12 @@ impl Exposition {
     /// Adds what a process of a job has measured.
     pub fn add_job(&mut self, measured: &Measurements) {
         job::add(self, measured);
+    }
+
+    /// The metrics that have samples, in the order of the catalogue.
+    pub(crate) fn families(&self) -> impl Iterator<Item = (&'static Metric, &[Sample])> {
+        let of = |metric: &&'static Metric| Some((*metric, &**self.0.get(&key(metric))?));
+        ALL.iter().filter_map(of)
     }
 
     /// The text.
@@ -76,10 +84,7 @@ fn key(metric: &Metric) -> (&'static str, Option<&'static str>) {
 
 impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for metric in ALL {
-            let Some(samples) = self.0.get(&key(metric)) else {
-                continue;
-            };
+        for (metric, samples) in self.families() {
             let kind = match metric.kind {
                 Kind::Counter => MetricType::Counter,
                 Kind::Gauge => MetricType::Gauge,
