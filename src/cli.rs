@@ -26,6 +26,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::runtime::failure;
+use crate::telemetry;
+
 /// A stream processor that keeps customer profiles current, each effect exactly once.
 #[derive(Debug, Parser)]
 #[command(name = "tidewright", version, about, max_term_width = 100, after_help = EXIT_CODES)]
@@ -127,7 +130,24 @@ const EXIT_CODES: &str = "Exit codes:
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_logging(arguments.log_json, default_filter(&arguments));
+    let exports = exports(&arguments.command);
+    start_logging(arguments.log_json, default_filter(&arguments), exports);
+    failure::say_before_exit(telemetry::last_words);
+    let code = command(arguments);
+    telemetry::stop();
+    code
+}
+
+/// What can be exported comes from what runs for long, and only if the environment says where to.
+fn exports(command: &Command) -> bool {
+    let runs = matches!(
+        command,
+        Command::Run(_) | Command::Demo(_) | Command::Serve(_)
+    );
+    runs && telemetry::settings::is_wanted()
+}
+
+fn command(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Run(run) => run::run(&run, arguments.log_json),
         Command::Validate(arguments) => validate::validate(&arguments),
@@ -168,22 +188,29 @@ fn default_filter(arguments: &Arguments) -> &'static str {
     }
 }
 
-/// Logs go to standard error; `RUST_LOG` chooses what.
-fn start_logging(json: bool, default: &str) {
+/// Logs go to standard error, and to a collector if they are exported; `RUST_LOG` chooses what.
+fn start_logging(json: bool, default: &str, exported: bool) {
     use std::io::IsTerminal;
 
-    use tracing_subscriber::EnvFilter;
+    use telemetry::logs;
+    use tracing_subscriber::{
+        EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     // Files and pipes get no colours.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr);
-    if json {
-        logs.json().init()
-    } else {
-        logs.init()
+    let text = fmt::layer().with_ansi(colours).with_writer(std::io::stderr);
+    let text = match json {
+        true => text.json().boxed(),
+        false => text.boxed(),
+    };
+    let events = tracing_subscriber::registry().with(filter);
+    match exported {
+        false => events.with(text).init(),
+        true => events
+            .with(text.with_filter(logs::told()))
+            .with(logs::Exported.with_filter(logs::exported()))
+            .init(),
     }
 }
 

@@ -20,3 +20,4 @@ pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod state;
+mod telemetry;

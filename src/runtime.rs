@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod append_outbox;
+pub mod checkpoint_trace;
 pub mod clock;
 pub mod clock_operator;
 pub mod commit;

@@ -5,11 +5,12 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 use tidewright_jobs::compile;
 
-use super::failed;
 use super::run::{Shown, start};
 use super::supervised::SupervisedArguments;
+use super::{EXIT_USAGE, failed};
 use crate::control::socket::DEFAULT_SOCKET;
 use crate::job::{Allowed, Restore, RunOptions};
+use crate::telemetry::{self, Origin, Settings};
 
 /// The job file, so that the demo needs nothing but this binary.
 const DEMO_JOB: &str = include_str!("../../jobs/demo.yaml");
@@ -30,6 +31,10 @@ pub struct DemoArguments {
 
 /// Runs the demo until Ctrl-C. `log_json`: what it says of itself is in the log.
 pub fn demo(arguments: &DemoArguments, log_json: bool) -> ExitCode {
+    let exported = match Settings::from_environment() {
+        Ok(exported) => exported,
+        Err(message) => return failed(message, EXIT_USAGE),
+    };
     if arguments.fresh
         && let Err(error) = std::fs::remove_dir_all("tidewright-data/demo")
         && error.kind() != std::io::ErrorKind::NotFound
@@ -45,6 +50,13 @@ pub fn demo(arguments: &DemoArguments, log_json: bool) -> ExitCode {
         Ok(compiled) => compiled,
         Err(diagnostics) => return failed(diagnostics, 1),
     };
+    let origin = Origin::Job {
+        job: &compiled.plan.name,
+        process: 0,
+    };
+    if let Err(message) = telemetry::start(exported, origin) {
+        return failed(message, 1);
+    }
     let options = RunOptions {
         workers: usize::from(arguments.workers),
         cluster: None,

@@ -21,6 +21,7 @@ use crate::job::{self, Differences, Restore, RunOptions};
 use crate::resident;
 use crate::runtime::failure;
 use crate::runtime::summary::Summary;
+use crate::telemetry::{self, Origin, Settings, settings};
 
 /// Arguments of `tidewright run`.
 #[derive(Debug, Args)]
@@ -92,13 +93,20 @@ pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
         Ok(changes) => changes,
         Err(message) => return failed(message, 1),
     };
+    let exported = match Settings::from_environment() {
+        Ok(exported) => exported,
+        Err(message) => return failed(message, EXIT_USAGE),
+    };
     let overrides = [&arguments.overrides[..], &changes].concat();
     let name = arguments.job.display().to_string();
     let text = match std::fs::read_to_string(&arguments.job) {
         Ok(text) => text,
         Err(error) => return failed(format!("cannot read {name}: {error}"), EXIT_USAGE),
     };
-    let env = |name: &str| std::env::var(name).ok();
+    let env = |name: &str| match settings::is_secret(name) {
+        true => None,
+        false => std::env::var(name).ok(),
+    };
     let compiled = match compile(&name, &text, &overrides, &env) {
         Ok(compiled) => compiled,
         Err(diagnostics) => {
@@ -106,6 +114,23 @@ pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    let restore = match arguments.restored(&compiled.plan.name) {
+        Ok(restore) => restore,
+        Err(message) => return failed(message, EXIT_USAGE),
+    };
+    let compiled = match &arguments.shadow {
+        None => compiled,
+        Some(name) => match compiled.shadow(name) {
+            Ok(shadow) => shadow,
+            Err(message) => return failed(message, EXIT_USAGE),
+        },
+    };
+    // A launching process has nothing to tell: those that it starts do.
+    if arguments.cluster.launch.is_none()
+        && let Err(message) = telemetry::start(exported, arguments.origin(&compiled.plan.name))
+    {
+        return failed(message, 1);
+    }
     if !arguments.cluster.follows() && arguments.cluster.launched_by.is_none() {
         for warning in &compiled.warnings {
             match log_json {
@@ -122,17 +147,6 @@ pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
     {
         return failed(error, 1);
     }
-    let restore = match arguments.restored(&compiled.plan.name) {
-        Ok(restore) => restore,
-        Err(message) => return failed(message, EXIT_USAGE),
-    };
-    let compiled = match &arguments.shadow {
-        None => compiled,
-        Some(name) => match compiled.shadow(name) {
-            Ok(shadow) => shadow,
-            Err(message) => return failed(message, EXIT_USAGE),
-        },
-    };
     let start_override = match arguments.start.start() {
         Ok(start) => start,
         Err(message) => return failed(message, EXIT_USAGE),
@@ -208,6 +222,11 @@ impl RunArguments {
         RestoreArgument::of(self.restore.as_ref(), job, self.shadow.is_some())
     }
 
+    fn origin<'a>(&self, job: &'a str) -> Origin<'a> {
+        let process = usize::from(self.cluster.process.unwrap_or(0));
+        Origin::Job { job, process }
+    }
+
     /// What must be the same in all processes of the job.
     fn agreed(&self, job: &str, text: &str, restore: &Restore) -> BTreeMap<String, String> {
         let restore = match restore {
@@ -269,6 +288,9 @@ pub fn start(
         Ok(Some(address)) if told => shown.say(&format!("metrics at http://{address}/metrics")),
         Ok(_) => {}
         Err(error) => failure::end(&error.to_string(), error.code()),
+    }
+    if let Err(message) = telemetry::export_metrics(prepared.measured()) {
+        failure::end(&message, failure::EXIT_FAILED);
     }
     let differences = prepared.differences().clone();
     if told && !differences.is_empty() {

@@ -5,12 +5,13 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use clap::Args;
 use tidewright_jobs::units::DurationMs;
 
-use super::failed;
+use super::{EXIT_USAGE, failed};
 use crate::control::lifecycle::Policy;
 use crate::control::listener::TlsFiles;
 use crate::control::remote::DEFAULT_ADDRESS;
 use crate::control::server::{self, ServerOptions};
 use crate::resident;
+use crate::telemetry::{self, Origin, Settings};
 
 /// Arguments of `tidewright serve`.
 #[derive(Debug, Args)]
@@ -72,6 +73,11 @@ pub fn serve(arguments: ServeArguments, log_json: bool) -> ExitCode {
         },
         log_json,
     };
+    let exported = Settings::from_environment();
+    let exported = exported.and_then(|settings| telemetry::start(settings, Origin::Server));
+    if let Err(message) = exported {
+        return failed(message, EXIT_USAGE);
+    }
     resident::forget_start();
     match server::run(options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,9 +18,31 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Jobs that are asked at the same time.
 const AT_A_TIME: usize = 16;
 
+/// What a job said, if it has processes that could.
+type Answered = Option<Option<Vec<Measurements>>>;
+
 /// The metrics of these jobs: their states, and what those that run have measured.
 pub fn text(jobs: &[Job], folders: &Folders) -> String {
     let mut exposition = Exposition::default();
+    ask(jobs, folders, |job, answer| {
+        add(&mut exposition, job, &answer);
+        for process in answer.iter().flatten().flatten() {
+            exposition.add_job(process);
+        }
+    });
+    exposition.text()
+}
+
+/// What the server alone knows of these jobs: their processes export the rest themselves.
+pub fn own(jobs: &[Job], folders: &Folders) -> Exposition {
+    let mut exposition = Exposition::default();
+    ask(jobs, folders, |job, answer| {
+        add(&mut exposition, job, &answer);
+    });
+    exposition
+}
+
+fn ask(jobs: &[Job], folders: &Folders, mut told: impl FnMut(&Job, Answered)) {
     for some in jobs.chunks(AT_A_TIME) {
         let answers = thread::scope(|scope| {
             let asked: Vec<_> = some
@@ -38,10 +60,9 @@ pub fn text(jobs: &[Job], folders: &Folders) -> String {
             answers.collect::<Vec<_>>()
         });
         for (job, answer) in some.iter().zip(answers) {
-            add(&mut exposition, job, answer);
+            told(job, answer);
         }
     }
-    exposition.text()
 }
 
 /// What a job's processes have measured; `None` if it doesn't tell.
@@ -53,8 +74,8 @@ fn measurements(socket: PathBuf) -> Option<Vec<Measurements>> {
     }
 }
 
-/// `answer`: what the job said, if it has processes that could.
-fn add(exposition: &mut Exposition, job: &Job, answer: Option<Option<Vec<Measurements>>>) {
+/// What the server knows of a job.
+fn add(exposition: &mut Exposition, job: &Job, answer: &Answered) {
     let lifecycle = &job.lifecycle;
     for state in JobState::ALL {
         let is_it = f64::from(u8::from(lifecycle.state == state));
@@ -70,8 +91,5 @@ fn add(exposition: &mut Exposition, job: &Job, answer: Option<Option<Vec<Measure
     if let Some(measured) = answer {
         let answers = f64::from(u8::from(measured.is_some()));
         exposition.add(&all::SERVER_JOB_ANSWERS, &name, answers);
-        for process in measured.iter().flatten() {
-            exposition.add_job(process);
-        }
     }
 }

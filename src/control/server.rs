@@ -16,7 +16,10 @@ use super::lifecycle::Policy;
 use super::listener::{self, TlsFiles};
 use super::registry::records::Role;
 use super::registry::{Registry, tokens};
+use super::scrape;
 use super::supervisor::{Supervisor, now_ms};
+use crate::metrics::exposition::Exposition;
+use crate::telemetry;
 
 /// How a server is run.
 #[derive(Clone, Debug)]
@@ -103,6 +106,8 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
         folders.admin_token().display()
     );
     say(&begun, options.log_json);
+    let known = (registry.clone(), folders.clone());
+    telemetry::export_metrics(move || own_metrics(&known.0, &known.1)).map_err(ServerError)?;
     let healths = Healths::watch(registry.clone(), folders.clone()).map_err(ServerError::of)?;
     let router = api::router(Api::new(registry, folders, allowed, wake, healths));
     runtime.spawn(listener::serve(listening, tls, router));
@@ -112,6 +117,12 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
     let ended = "the server ends; jobs go on, and the next server looks after them again";
     say(ended, options.log_json);
     Ok(())
+}
+
+/// Nothing while the registry cannot be read, which every request finds out as well.
+fn own_metrics(registry: &Registry, folders: &Folders) -> Exposition {
+    let jobs = registry.jobs().unwrap_or_default();
+    scrape::own(&jobs, folders)
 }
 
 /// Tells whoever looks at standard error, where the log is as well.

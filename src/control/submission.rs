@@ -15,6 +15,7 @@ use super::registry::NewVersion;
 use super::registry::records::{Once, Origin, Version};
 use super::remote::TOKEN_VARIABLE;
 use crate::job;
+use crate::telemetry::settings;
 
 /// A job to be run.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -196,7 +197,10 @@ fn compile(
 ) -> Result<Compiled, Refused> {
     let surroundings = Surroundings {
         // Not the server's own secret: jobs don't inherit it either.
-        env: &|name| (name != TOKEN_VARIABLE).then(|| std::env::var(name).ok())?,
+        env: &|name| {
+            let is_secret = name == TOKEN_VARIABLE || settings::is_secret(name);
+            (!is_secret).then(|| std::env::var(name).ok())?
+        },
         file: &|path| {
             let path = allowed.check_shared(path).map_err(io::Error::other)?;
             std::fs::read_to_string(path)

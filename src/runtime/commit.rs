@@ -23,6 +23,7 @@ use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::{Scope, StreamVec};
 use timely::scheduling::SyncActivator;
 
+use super::checkpoint_trace::UnderWay;
 use super::control::{Control, Marker, RelationClock, Tick};
 use super::deliver::Durable;
 use super::epoch::wall_clock_ms;
@@ -129,7 +130,7 @@ pub fn commit<'scope>(
         }
         let mut acknowledged = Acknowledged::new(workers);
         let mut markers: BTreeMap<u64, (Tick, Instant)> = BTreeMap::new();
-        let mut publishing: Option<(u64, Instant)> = None;
+        let mut publishing: Option<UnderWay> = None;
         move |frontiers| {
             let _ = &mut output;
             acks.for_each(|_, data| {
@@ -143,8 +144,9 @@ pub fn commit<'scope>(
             let Some(publisher) = &publisher else { return };
             while let Ok(epoch) = publisher.published.try_recv() {
                 settings.stats.durable.raise(epoch.0);
-                if let Some((_, since)) = publishing.take() {
-                    let duration = since.elapsed();
+                if let Some(checkpoint) = publishing.take() {
+                    checkpoint.published();
+                    let duration = checkpoint.marked.elapsed();
                     settings.stats.checkpoint_times.record(duration, 1);
                     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
                     settings.stats.checkpoint_last_micros.set(micros);
@@ -165,7 +167,7 @@ pub fn commit<'scope>(
                     |epoch: &u64| frontiers.iter().all(|frontier| !frontier.less_equal(epoch));
                 let newest = acknowledged.newest(markers.keys().copied().take_while(passed));
                 if let Some(epoch) = newest
-                    && let Some((tick, since)) = markers.remove(&epoch)
+                    && let Some((tick, marked)) = markers.remove(&epoch)
                     && let Some(marker) = tick.marker
                 {
                     markers = markers.split_off(&epoch);
@@ -175,7 +177,13 @@ pub fn commit<'scope>(
                         relations: tick.relations,
                         files: acknowledged.take_through(epoch),
                     };
-                    publishing = Some((epoch, since));
+                    publishing = Some(UnderWay {
+                        epoch,
+                        kind: cut.marker.kind,
+                        files: cut.files.len(),
+                        marked,
+                        durable: Instant::now(),
+                    });
                     if publisher.cuts.send(cut).is_err() {
                         fail("the thread that publishes checkpoints has ended");
                     }

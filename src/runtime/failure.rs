@@ -34,12 +34,19 @@ pub const EXIT_HUNG: i32 = 10;
 pub type TellPeers = Box<dyn Fn(i32, &str) + Send + Sync>;
 
 static TELL_PEERS: OnceLock<TellPeers> = OnceLock::new();
+static LAST_WORDS: OnceLock<fn(&str)> = OnceLock::new();
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// From now on the other processes hear why this one ends.
 pub fn tell_before_exit(tell: TellPeers) {
     // A process takes part in one job in its life.
     let _ = TELL_PEERS.set(tell);
+}
+
+/// From now on this hears why the process ends, after the other processes. Must not take longer than a second.
+pub fn say_before_exit(say: fn(&str)) {
+    // The first one stays.
+    let _ = LAST_WORDS.set(say);
 }
 
 /// Ends the process because the job cannot go on.
@@ -83,6 +90,10 @@ pub fn end(message: &str, code: i32) -> ! {
     // Standard error may be gone; there is nobody left to tell then.
     let _ = writeln!(std::io::stderr(), "error: {message}");
     tell_peers(code, message);
+    // Another process has the job: this one must not do anything more.
+    if code != EXIT_FENCED {
+        say_last_words(message);
+    }
     process::exit(code)
 }
 
@@ -105,6 +116,12 @@ fn tell_peers(code: i32, message: &str) {
     }
 }
 
+fn say_last_words(message: &str) {
+    if let Some(say) = LAST_WORDS.get() {
+        say(message);
+    }
+}
+
 /// From now on a panic on any thread logs its cause and ends the process.
 pub fn end_process_on_panic() {
     panic::set_hook(Box::new(|info| {
@@ -118,6 +135,7 @@ pub fn end_process_on_panic() {
         );
         let reason = format!("a thread ({name}) panicked: {info}").replace('\n', " ");
         tell_peers(EXIT_PANICKED, &reason);
+        say_last_words(&reason);
         process::exit(EXIT_PANICKED)
     }));
 }
