@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod checkpoints;
+pub mod collector;
 pub mod consumer_groups;
 pub mod crew;
 pub mod dynamodb;

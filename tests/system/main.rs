@@ -37,6 +37,7 @@ mod shop;
 mod spilling;
 mod state;
 mod tap;
+mod telemetry;
 mod top;
 mod upgrade;
 mod zombies;

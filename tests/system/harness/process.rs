@@ -25,8 +25,8 @@ pub struct Command {
 }
 
 impl Command {
-    /// The built `tidewright`, with credentials that local servers take. Not affected by the caller's `TIDEWRIGHT_*` and
-    /// `RUST_LOG` variables.
+    /// The built `tidewright`, with credentials that local servers take. Not affected by the caller's `TIDEWRIGHT_*`,
+    /// `OTEL_*` and `RUST_LOG` variables.
     pub fn tidewright(folder: &Path) -> Self {
         Self::of_tidewright(OsStr::new(TIDEWRIGHT), folder)
     }
@@ -41,7 +41,7 @@ impl Command {
         let mut made = Self::new(program, "tidewright", folder);
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("TIDEWRIGHT_") || text == "RUST_LOG" {
+            if text.starts_with("TIDEWRIGHT_") || text.starts_with("OTEL_") || text == "RUST_LOG" {
                 made.command.env_remove(&name);
             }
         }

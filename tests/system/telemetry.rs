@@ -1,0 +1,304 @@
+//! What is exported to an OpenTelemetry collector, compared with what the processes say of themselves; and collectors that do not
+//! work.
+
+use std::{collections::BTreeSet, net::TcpListener, path::Path};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    harness::{
+        collector::{Collector, Received, attributes, text},
+        eventually::eventually,
+        input::{Events, write_files},
+        jobfile::{JobFile, events, from_files},
+        process::{Command, Process},
+        redis_server::free_port,
+        server::Server,
+    },
+    shop::LIMIT,
+};
+
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const ERROR: i32 = 17;
+const INFO: i32 = 9;
+
+/// Counts a thousand events of files.
+fn job(folder: &Path) -> JobFile {
+    let input = folder.join("input");
+    if !input.exists() {
+        write_files(&Events::default().lines(), &input, "events", 2);
+    }
+    JobFile::new("exported")
+        .source("events", events(from_files(&input), "5s"))
+        .view(
+            "counts",
+            "SELECT user_id, count(*) AS events
+             FROM rolling(events, INTERVAL '1 hour', INTERVAL '1 minute') GROUP BY user_id",
+        )
+        .sink("out", json!({ "from": "counts", "blackhole": {} }))
+        .checkpoints("20ms", &folder.join("checkpoints"))
+}
+
+fn command(folder: &Path, endpoint: &str) -> Command {
+    Command::tidewright(folder)
+        .arg("run")
+        .arg(job(folder).write(folder))
+        .args(["--bounded", "--summary", "json"])
+        .env(ENDPOINT, endpoint)
+}
+
+fn of_process(process: &str) -> (&str, &str) {
+    ("tidewright.process", process)
+}
+
+/// The metrics of the run's end are its summary.
+#[track_caller]
+fn are_the_summary(received: &Received, summary: &Value) {
+    let last = |name: &str, labels: &[(&str, &str)]| received.last(of_process("0"), name, labels);
+    let of = |path: &str| Some(summary.pointer(path).unwrap().as_f64().unwrap());
+    for (metric, label, path) in [
+        (
+            "tidewright_source_records_total",
+            ("source", "events"),
+            "/events_in/events",
+        ),
+        (
+            "tidewright_view_rows_total",
+            ("view", "counts"),
+            "/rows_out/views/counts",
+        ),
+        (
+            "tidewright_sink_rows_total",
+            ("sink", "out"),
+            "/rows_out/sinks/out",
+        ),
+    ] {
+        let expected = of(path);
+        assert_eq!(
+            last(metric, &[label, ("job", "exported")]),
+            expected,
+            "{metric}"
+        );
+        assert!(expected > Some(0.0), "{metric}");
+    }
+    let published = summary
+        .pointer("/checkpoints/count")
+        .and_then(Value::as_f64);
+    let told = last("tidewright_checkpoints_total", &[]);
+    assert!(told > Some(0.0));
+    assert!(
+        published.is_none() || told == published,
+        "{told:?} {published:?}"
+    );
+}
+
+#[test]
+fn a_run_exports_its_log_its_metrics_and_a_trace_of_each_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let collector = Collector::start();
+    let mut run = command(folder.path(), &collector.url)
+        .arg("--log-json")
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20t0ken")
+        .env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test")
+        .run(LIMIT);
+    run.wait_for_success(LIMIT);
+    let received = collector.received();
+    assert!(
+        received
+            .authorizations
+            .iter()
+            .all(|value| value == "Bearer t0ken")
+    );
+    assert_eq!(received.authorizations.len(), received.requests);
+    let logs = received.logs.iter().map(|(from, _)| from);
+    let metrics = received.metrics.iter().map(|(from, _)| from);
+    let spans = received.spans.iter().map(|(from, _)| from);
+    for from in logs.chain(metrics).chain(spans) {
+        for (key, value) in [
+            ("service.name", "tidewright"),
+            ("service.instance.id", "exported/0"),
+            ("tidewright.job", "exported"),
+            ("deployment.environment", "test"),
+        ] {
+            assert_eq!(from[key], value, "{from:?}");
+        }
+    }
+    are_the_summary(&received, &run.summary());
+    for begin in ["job exported: 1 worker(s)", "stopped after "] {
+        let mut logs = received.logs.iter();
+        let found = logs.find(|(_, record)| text(record.body.as_ref()).starts_with(begin));
+        let (_, record) = found.unwrap_or_else(|| panic!("no {begin}: {received:?}"));
+        assert_eq!(
+            (record.severity_number, &*record.severity_text),
+            (INFO, "INFO")
+        );
+        assert!(attributes(&record.attributes).contains_key("process"));
+    }
+    checkpoints_have_traces(&received);
+}
+
+#[track_caller]
+fn checkpoints_have_traces(received: &Received) {
+    let spans: Vec<_> = received.spans.iter().map(|(_, span)| span).collect();
+    let whole = spans.iter().filter(|span| span.parent_span_id.is_empty());
+    let mut kinds = BTreeSet::new();
+    for whole in whole {
+        assert_eq!(whole.name, "checkpoint");
+        kinds.insert(attributes(&whole.attributes)["tidewright.checkpoint.kind"].clone());
+        let within = spans
+            .iter()
+            .filter(|span| span.parent_span_id == whole.span_id);
+        let mut steps: Vec<_> = within.collect();
+        steps.sort_by_key(|step| step.start_time_unix_nano);
+        let names: Vec<_> = steps.iter().map(|step| &*step.name).collect();
+        assert_eq!(names, ["write state", "publish"]);
+        assert_eq!(steps[0].start_time_unix_nano, whole.start_time_unix_nano);
+        assert_eq!(steps[0].end_time_unix_nano, steps[1].start_time_unix_nano);
+        assert_eq!(steps[1].end_time_unix_nano, whole.end_time_unix_nano);
+        assert!(steps.iter().all(|step| step.trace_id == whole.trace_id));
+    }
+    assert!(kinds.contains("final"), "{kinds:?}");
+}
+
+#[test]
+fn each_process_of_a_job_exports_its_own_part() {
+    let folder = TempDir::new().unwrap();
+    let collector = Collector::start();
+    let run = command(folder.path(), &collector.url).args(["--launch", "2"]);
+    run.run(LIMIT).wait_for_success(LIMIT);
+    let received = collector.received();
+    let read = |process| {
+        let name = "tidewright_source_records_total";
+        let read = received.last(of_process(process), name, &[("process", process)]);
+        read.unwrap_or_else(|| panic!("process {process} exports nothing"))
+    };
+    assert_eq!(read("0") + read("1"), 1_000.0);
+    let spans = received
+        .spans
+        .iter()
+        .map(|(from, _)| &*from["tidewright.process"]);
+    assert_eq!(spans.collect::<BTreeSet<_>>(), ["0"].into());
+}
+
+#[test]
+fn collectors_that_do_not_work_neither_fail_nor_hold_up_a_job() {
+    // Connections are made, but nobody answers: only a limit at the end of the process lets it end, as requests may take an hour.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let silent = format!("http://{}", silent.local_addr().unwrap());
+    let refusing = Collector::answering(503);
+    let absent = format!("http://127.0.0.1:{}", free_port());
+    for (url, told) in [
+        (&*refusing.url, Some("it answers 503")),
+        (&*absent, Some("refused")),
+        (&*silent, None),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let mut run = command(folder.path(), url)
+            .env("OTEL_EXPORTER_OTLP_TIMEOUT", "3600000")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "20")
+            .run(LIMIT);
+        run.wait_for_success(LIMIT);
+        assert_eq!(run.summary()["events_in"]["events"], 1_000);
+        let log = run.stderr();
+        let warnings = log
+            .lines()
+            .filter(|line| line.contains("cannot be sent to"));
+        let warnings: Vec<_> = warnings.collect();
+        assert_eq!(warnings.len(), usize::from(told.is_some()), "{log}");
+        assert!(
+            warnings
+                .iter()
+                .all(|line| line.contains(told.unwrap_or_default())),
+            "{log}"
+        );
+    }
+    assert!(refusing.received().requests > 0);
+}
+
+#[test]
+fn a_job_that_cannot_go_on_exports_why() {
+    let folder = TempDir::new().unwrap();
+    let collector = Collector::start();
+    let mut run = command(folder.path(), &collector.url)
+        .args(["--restore", "/no/such/savepoint"])
+        .run(LIMIT);
+    assert!(!run.wait(LIMIT).success());
+    let log = run.stderr();
+    let error = log.lines().find_map(|line| line.strip_prefix("error: "));
+    let error = error.unwrap_or_else(|| panic!("no error: {log}"));
+    let received = collector.received();
+    let mut logs = received.logs.iter();
+    let found = logs.find(|(_, record)| text(record.body.as_ref()).starts_with(error));
+    let (_, record) = found.unwrap_or_else(|| panic!("{error}\n{received:?}"));
+    assert_eq!(record.severity_number, ERROR);
+}
+
+#[test]
+fn settings_that_cannot_be_followed_end_a_process_before_it_has_done_anything() {
+    let folder = TempDir::new().unwrap();
+    let refused = |mut process: Process, says: [&str; 2]| {
+        assert_eq!(process.wait(LIMIT).code(), Some(2), "{}", process.stderr());
+        for part in says {
+            assert!(process.stderr().contains(part), "{}", process.stderr());
+        }
+    };
+    let no_url = [ENDPOINT, "http://HOST:4318"];
+    let run = command(folder.path(), "localhost:4318");
+    refused(run.run(LIMIT), no_url);
+    assert!(!folder.path().join("checkpoints").exists());
+    let run = command(folder.path(), "http://localhost:4317");
+    let run = run.env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+    refused(
+        run.run(LIMIT),
+        ["OTEL_EXPORTER_OTLP_PROTOCOL=grpc", "http/protobuf"],
+    );
+    for subcommand in ["demo", "serve"] {
+        let command = Command::tidewright(folder.path()).arg(subcommand);
+        refused(command.env(ENDPOINT, "nonsense").run(LIMIT), no_url);
+    }
+    assert!(!folder.path().join("tidewright-data").exists());
+}
+
+#[test]
+fn a_server_and_its_jobs_export_each_their_own_part() {
+    let collector = Collector::start();
+    let token = "t0kenOfTheCollector";
+    let headers = format!("authorization={token}");
+    let server = Server::start(
+        &[],
+        &[
+            (ENDPOINT, &collector.url),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "100"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", &headers),
+        ],
+    );
+    let file = super::serve::counting("one", None);
+    let named = |path: &str| file.replace("counts.redb", &format!("\"{path}\""));
+    let stolen = named("${env:OTEL_EXPORTER_OTLP_HEADERS}");
+    let refused = server.post("/v1/jobs", Some(&super::serve::submission(&stolen)));
+    assert_eq!(refused.status / 100, 4, "{refused:?}");
+    assert!(
+        refused.text.contains("OTEL_EXPORTER_OTLP_HEADERS"),
+        "{refused:?}"
+    );
+    assert!(!refused.text.contains(token), "{refused:?}");
+    // What the server does not tell a job file, the job's process does not either.
+    let file = named("${env:OTEL_EXPORTER_OTLP_HEADERS:-elsewhere.redb}");
+    let submitted = server.post("/v1/jobs", Some(&super::serve::submission(&file)));
+    assert_eq!(submitted.status, 201, "{submitted:?}");
+    let of_server = ("service.instance.id", "server");
+    let of_job = ("tidewright.job", "one");
+    let records = "tidewright_source_records_total";
+    eventually(LIMIT, "both have exported", || {
+        let received = collector.received();
+        let running = [("job", "one"), ("state", "running")];
+        let state = received.last(of_server, "tidewright_server_job_state", &running);
+        let read = received.last(of_job, records, &[("source", "events")]);
+        (state == Some(1.0) && read > Some(0.0)).then_some(())
+    });
+    let received = collector.received();
+    assert_eq!(received.last(of_server, records, &[]), None);
+    assert!(received.authorizations.iter().all(|value| value == token));
+    assert!(server.data().join("jobs/one/elsewhere.redb").exists());
+}
