@@ -130,21 +130,17 @@ const EXIT_CODES: &str = "Exit codes:
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let exports = exports(&arguments.command);
+    let stays = arguments.command.stays();
+    if !stays {
+        end_with_the_reader();
+    }
+    // What can be exported comes from what runs for long, and only if the environment says where to.
+    let exports = stays && telemetry::settings::is_wanted();
     start_logging(arguments.log_json, default_filter(&arguments), exports);
     failure::say_before_exit(telemetry::last_words);
     let code = command(arguments);
     telemetry::stop();
     code
-}
-
-/// What can be exported comes from what runs for long, and only if the environment says where to.
-fn exports(command: &Command) -> bool {
-    let runs = matches!(
-        command,
-        Command::Run(_) | Command::Demo(_) | Command::Serve(_)
-    );
-    runs && telemetry::settings::is_wanted()
 }
 
 fn command(arguments: Arguments) -> ExitCode {
@@ -177,6 +173,20 @@ fn command(arguments: Arguments) -> ExitCode {
         Command::Shadow(command) => shadow::shadow(&command),
         Command::State(arguments) => state::state(&arguments),
     }
+}
+
+impl Command {
+    /// Runs jobs, which go on whoever reads what they print.
+    fn stays(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Demo(_) | Self::Serve(_))
+    }
+}
+
+/// Ends this process when nobody reads what it prints any more, as other commands do (`tidewright get .. | head -3`). Rust
+/// ignores the signal, so that printing would be a panic.
+fn end_with_the_reader() {
+    // SAFETY: sets the disposition that the process has been started with, before there are other threads.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// What is logged without `RUST_LOG`: warnings; what a server does with its jobs; and, where all is JSON, what a run says of itself.

@@ -1,6 +1,6 @@
 //! `tidewright run`: a job in this process, or this process's part of it.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use tidewright_jobs::{Compiled, Warning, compile};
@@ -314,9 +314,11 @@ pub fn start(
                 }
             }
             if shown.summary {
-                match told_by(&done.summary, &differences) {
-                    Ok(json) => println!("{json}"),
-                    Err(error) => return failed(error, 1),
+                let printed = told_by(&done.summary, &differences)
+                    .map_err(std::io::Error::from)
+                    .and_then(|json| writeln!(std::io::stdout(), "{json}"));
+                if let Err(error) = printed {
+                    return failed(format!("the summary cannot be printed: {error}"), 1);
                 }
             }
             match (supervised.end(&done), done.gave_up) {

@@ -392,3 +392,38 @@ fn a_second_process_on_an_embedded_store_says_that_it_is_in_use_and_waits() {
     waiting.wait_for_success(LIMIT);
     assert_ne!(waiting.summary()["rows_out"]["sinks"]["out"], 0);
 }
+
+#[test]
+fn a_reader_that_has_enough_ends_a_command_without_a_panic() {
+    let folder = TempDir::new().unwrap();
+    let job = over_files(
+        folder.path(),
+        "unread",
+        COUNTS,
+        json!({ "from": "counts", "blackhole": {} }),
+    );
+    let job = job.write(folder.path());
+    let job = job.to_str().unwrap();
+    for (arguments, code) in [
+        (&["schema"][..], None),
+        // It has done its work, and says what is missing.
+        (
+            &["run", job, "--bounded", "--quiet", "--summary", "json"],
+            Some(1),
+        ),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidewright"));
+        command.args(arguments).current_dir(folder.path());
+        command.stdout(std::process::Stdio::piped());
+        let mut process = command
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Before the process can have written anything.
+        drop(process.stdout.take());
+        let ended = process.wait_with_output().unwrap();
+        let log = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), code, "{log}");
+        assert!(!log.contains("panicked"), "{log}");
+    }
+}
