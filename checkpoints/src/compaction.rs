@@ -13,17 +13,20 @@
 //! The policy follows the method of log-structured merge trees with tiered levels (O'Neil et al. 1996; "tiering" in
 //! Dayan et al., Monkey, 2017) and a levelled last level.
 
+mod inputs;
 mod merge;
 
 use std::{collections::BTreeSet, sync::Arc};
+
+use inputs::Inputs;
 
 use crate::{
     ids::{Epoch, Generation},
     manifest::{FileEntry, Manifest, OLDEST_LEVEL},
     paths,
-    restore::{self, RestoreError},
+    restore::RestoreError,
     shard_range::ShardRange,
-    state_file::{StateFile, StateFileHeader},
+    state_file::StateFileHeader,
     store::CheckpointStore,
 };
 
@@ -38,6 +41,8 @@ pub struct Policy {
     pub oldest_ratio_percent: u64,
     /// Files of about this size are not made larger, in bytes.
     pub file_bytes_max: u64,
+    /// Shards are read together until their sections have so many bytes: enough for few requests, little enough for memory.
+    pub piece_bytes: u64,
 }
 
 impl Default for Policy {
@@ -47,6 +52,7 @@ impl Default for Policy {
             files_max: 64,
             oldest_ratio_percent: 100,
             file_bytes_max: 32 << 20,
+            piece_bytes: 8 << 20,
         }
     }
 }
@@ -62,6 +68,8 @@ pub struct CompactionJob {
     pub level: u8,
     /// The size beyond which the result is split, in bytes.
     pub file_bytes_max: u64,
+    /// How much of the inputs is read at once, in bytes, unless a shard has more.
+    pub piece_bytes: u64,
 }
 
 /// What came of a compaction: `outputs` may stand where `inputs` stood.
@@ -104,6 +112,7 @@ pub fn plan_with(manifest: &Manifest, policy: &Policy) -> Option<CompactionJob> 
         shards,
         level,
         file_bytes_max: policy.file_bytes_max,
+        piece_bytes: policy.piece_bytes,
     })
 }
 
@@ -172,7 +181,7 @@ fn base_ranges(manifest: &Manifest, policy: &Policy) -> Vec<ShardRange> {
         .collect()
 }
 
-/// Reads the inputs, merges them and stores the result under names of this generation. Nothing refers to the new files until a
+/// Reads the inputs, a few shards at a time, merges them and stores the result under names of this generation. Nothing refers to the new files until a
 /// manifest is published with them.
 ///
 /// # Errors
@@ -183,16 +192,7 @@ pub fn run(
     job_name: &str,
     generation: Generation,
 ) -> Result<Compacted, RestoreError> {
-    let mut inputs: Vec<(FileEntry, Arc<StateFile>)> = Vec::new();
-    for entry in &job.inputs {
-        // A file that was narrowed in its middle has two entries.
-        let known = inputs.iter().find(|(known, _)| known.name == entry.name);
-        let file = match known {
-            Some((_, file)) => Arc::clone(file),
-            None => Arc::new(restore::read_file(&**store, job_name, entry)?),
-        };
-        inputs.push((entry.clone(), file));
-    }
+    let inputs = Inputs::open(job, &**store, job_name)?;
     let first = job
         .inputs
         .iter()
@@ -213,7 +213,7 @@ pub fn run(
         workers: 0,
     };
     let mut outputs = Vec::new();
-    for (shards, content) in merge::merge(job, &inputs, &header)? {
+    merge::merge(job, &inputs, &header, |shards, content| {
         let name = paths::merged(generation, first, last, shards);
         store.put(&name, &content)?;
         outputs.push(FileEntry {
@@ -222,7 +222,8 @@ pub fn run(
             shards,
             ..FileEntry::fresh(name, &content, last)
         });
-    }
+        Ok(())
+    })?;
     Ok(Compacted {
         inputs: job.inputs.clone(),
         outputs,

@@ -4,6 +4,7 @@ mod loader;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+pub(crate) use loader::Stored;
 pub use loader::{Loader, Owned};
 
 use crate::{
@@ -153,16 +154,10 @@ impl Restored {
         operator: &OperatorId,
         shard: Shard,
     ) -> Result<ShardDelta, StateFileError> {
-        let start = u32::from(shard.0);
         let mut merged = ShardMerge::default();
-        for delta in self.deltas(
-            operator,
-            ShardRange {
-                start,
-                end: start + 1,
-            },
-        ) {
-            merged.apply(delta?);
+        let files = self.files.iter().rev();
+        for (_, file) in files.filter(|(entry, _)| entry.shards.contains(shard)) {
+            file.merge_into(&mut merged, operator, shard)?;
         }
         Ok(merged.into_delta(shard, true))
     }
@@ -317,7 +312,8 @@ pub(crate) fn read_file(
     of_job(file, job)
 }
 
-fn of_job(file: StateFile, job: &str) -> Result<StateFile, RestoreError> {
+/// The file, if it is one of this job.
+pub(crate) fn of_job(file: StateFile, job: &str) -> Result<StateFile, RestoreError> {
     match &file.header().job {
         own if own == job => Ok(file),
         other => Err(RestoreError::Foreign {

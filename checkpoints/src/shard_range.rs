@@ -75,6 +75,16 @@ impl ShardRange {
     }
 }
 
+impl From<Shard> for ShardRange {
+    fn from(shard: Shard) -> Self {
+        let start = u32::from(shard.0);
+        Self {
+            start,
+            end: start + 1,
+        }
+    }
+}
+
 impl From<Range<u16>> for ShardRange {
     fn from(range: Range<u16>) -> Self {
         Self {

@@ -23,7 +23,7 @@ mod index;
 mod partial;
 mod section_codec;
 
-use std::{borrow::Cow, collections::BTreeMap, fs::File, io, ops::Range};
+use std::{borrow::Cow, collections::BTreeMap, fs::File, io, ops::Range, sync::Arc};
 
 pub use builder::StateFileBuilder;
 use content::Content;
@@ -34,6 +34,7 @@ use crate::{
     codec::CodecError,
     ids::{Epoch, Generation, OperatorId, Shard},
     section::ShardDelta,
+    shard_merge::ShardMerge,
     shard_range::ShardRange,
 };
 
@@ -123,7 +124,7 @@ pub struct StateFile {
     content: Content,
     header: StateFileHeader,
     /// Per operator ordered by shard; of one shard in the order of the file, so in the order of application.
-    sections: BTreeMap<OperatorId, Vec<SectionPlace>>,
+    sections: Arc<BTreeMap<OperatorId, Vec<SectionPlace>>>,
 }
 
 impl StateFile {
@@ -163,7 +164,7 @@ impl StateFile {
             name,
             content,
             header: index.header,
-            sections,
+            sections: Arc::new(sections),
         }
     }
 
@@ -206,7 +207,7 @@ impl StateFile {
             ..self.header.clone()
         });
         // Only the order of the layers of one operator's shard matters, and it stays.
-        for (operator, sections) in &self.sections {
+        for (operator, sections) in &*self.sections {
             for section in sections {
                 builder.push(operator, &self.decode(section)?);
             }
@@ -221,10 +222,19 @@ impl StateFile {
 
     /// The shards of all sections; a shard may come more than once.
     pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> {
-        self.sections
-            .values()
-            .flatten()
-            .map(|section| section.shard)
+        self.sizes().map(|(shard, _)| shard)
+    }
+
+    /// The shards of all sections with the sections' sizes in bytes; a shard may come more than once.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (Shard, u64)> {
+        self.places()
+            .map(|(_, section)| (section.shard, section.bytes.len() as u64))
+    }
+
+    fn places(&self) -> impl Iterator<Item = (&OperatorId, &SectionPlace)> {
+        self.sections.iter().flat_map(|(operator, sections)| {
+            sections.iter().map(move |section| (operator, section))
+        })
     }
 
     /// The operator's deltas of these shards, shard by shard, in the order in which they apply.
@@ -236,14 +246,36 @@ impl StateFile {
         operator: &OperatorId,
         shards: impl Into<ShardRange>,
     ) -> impl Iterator<Item = Result<ShardDelta, StateFileError>> {
-        let shards = shards.into();
+        self.layers(operator, shards.into())
+            .iter()
+            .map(|section| self.decode(section))
+    }
+
+    /// Takes the operator's deltas of a shard, from the newest to the oldest, into a merge of newer files.
+    pub(crate) fn merge_into(
+        &self,
+        merge: &mut ShardMerge,
+        operator: &OperatorId,
+        shard: Shard,
+    ) -> Result<(), StateFileError> {
+        for section in self.layers(operator, shard.into()).iter().rev() {
+            let encoded = self.read(section.bytes.clone(), section.shard)?;
+            merge
+                .decode_older(|gone, drops, entries| {
+                    section_codec::decode_into(drops, entries, &encoded, |sub_key| !gone(sub_key))
+                })
+                .map_err(|error| self.failed(StateFileProblem::malformed("section")(error)))?;
+        }
+        Ok(())
+    }
+
+    /// The sections of these shards, in order.
+    fn layers(&self, operator: &OperatorId, shards: ShardRange) -> &[SectionPlace] {
         let sections = self.sections.get(operator).map_or(&[][..], Vec::as_slice);
         let before =
             |limit: u32| sections.partition_point(|place| u32::from(place.shard.0) < limit);
         let (start, end) = (before(shards.start), before(shards.end));
-        sections[start..end.max(start)]
-            .iter()
-            .map(|section| self.decode(section))
+        &sections[start..end.max(start)]
     }
 
     fn decode(&self, section: &SectionPlace) -> Result<ShardDelta, StateFileError> {

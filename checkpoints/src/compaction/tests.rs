@@ -6,7 +6,8 @@ use crate::{
     manifest::tests::sample,
     section::{Entry, ShardDelta, SubKeyRange},
     shard_merge::ShardMerge,
-    testing::{Model, Rng},
+    state_file::{StateFile, StateFileBuilder},
+    testing::{MemoryStore, Model, Rng},
 };
 
 const POLICY: Policy = Policy {
@@ -14,6 +15,7 @@ const POLICY: Policy = Policy {
     files_max: 9,
     oldest_ratio_percent: 100,
     file_bytes_max: 1000,
+    piece_bytes: 1000,
 };
 
 fn file(level: u8, epoch: u64, bytes: u64, shards: ShardRange) -> FileEntry {
@@ -149,7 +151,7 @@ fn tombstones_and_drops_are_kept_until_nothing_older_exists() {
         }],
     };
     let mut merge = ShardMerge::default();
-    merge.apply(delta.clone());
+    merge.take_older(delta.clone());
     let kept = merge.clone().into_delta(Shard(3), false);
     assert_eq!(kept.drops, [SubKeyRange { start: 1, end: 9 }]);
     assert_eq!(kept.entries, delta.entries);
@@ -162,6 +164,118 @@ fn tombstones_and_drops_are_kept_until_nothing_older_exists() {
     );
 }
 
+/// A file of a checkpoint in which each of these shards has a value of so many bytes.
+fn stored(store: &MemoryStore, epoch: u64, shards: impl Iterator<Item = u16>) -> FileEntry {
+    let mut builder = StateFileBuilder::new(&StateFileHeader {
+        job: "job".to_owned(),
+        generation: Generation(1),
+        epoch: Epoch(epoch),
+        worker: 0,
+        workers: 1,
+    });
+    for shard in shards {
+        let entry = Entry {
+            key: shard.to_le_bytes().as_slice().into(),
+            sub_key: 0,
+            value: Some(vec![epoch as u8; 100].as_slice().into()),
+        };
+        let delta = ShardDelta {
+            shard: Shard(shard),
+            drops: Vec::new(),
+            entries: vec![entry],
+        };
+        builder.push(&OperatorId("users".to_owned()), &delta);
+    }
+    let content = builder.finish();
+    let name = format!("state/1-{epoch}-w0.state");
+    store.put(&name, &content).unwrap();
+    FileEntry::fresh(name, &content, Epoch(epoch))
+}
+
+fn of_large_files(store: &MemoryStore) -> CompactionJob {
+    CompactionJob {
+        inputs: vec![
+            stored(store, 1, 0..200),
+            stored(store, 2, (0..200).step_by(2)),
+        ],
+        shards: ALL,
+        level: OLDEST_LEVEL,
+        file_bytes_max: 8_000,
+        piece_bytes: 4_000,
+    }
+}
+
+#[test]
+fn of_large_files_a_few_shards_are_read_at_a_time() {
+    let store = MemoryStore::default();
+    let job = of_large_files(&store);
+    let inputs = Inputs::open(&job, &store, "job").unwrap();
+    let pieces = inputs.pieces();
+    assert_eq!(pieces.concat(), (0..200).map(Shard).collect::<Vec<_>>());
+    assert!(pieces.len() > 5, "{}", pieces.len());
+    let users = OperatorId("users".to_owned());
+    let read = inputs.read(&pieces[1]).unwrap();
+    for (_, file) in read {
+        // What is not of the piece is not there.
+        assert!(file.deltas(&users, Shard(0)).all(|delta| delta.is_err()));
+        for delta in file.deltas(&users, pieces[1][0]) {
+            delta.unwrap();
+        }
+    }
+}
+
+#[test]
+fn large_files_are_merged_into_files_of_bounded_size() {
+    let store: Arc<dyn CheckpointStore> = Arc::new(MemoryStore::default());
+    let memory = MemoryStore::default();
+    let job = of_large_files(&memory);
+    for input in &job.inputs {
+        store
+            .put(&input.name, &memory.get(&input.name).unwrap())
+            .unwrap();
+    }
+    let merged = run(&job, &store, "job", Generation(1)).unwrap();
+    assert!(merged.outputs.len() > 2, "{}", merged.outputs.len());
+    let users = OperatorId("users".to_owned());
+    let mut start = 0;
+    for entry in &merged.outputs {
+        assert_eq!(entry.shards.start, start);
+        assert!(entry.bytes < 9_500, "{}", entry.bytes);
+        start = entry.shards.end;
+        let file = StateFile::open(entry.name.clone(), store.get(&entry.name).unwrap()).unwrap();
+        for delta in file.deltas(&users, ALL) {
+            let delta = delta.unwrap();
+            let newest = if delta.shard.0 % 2 == 0 { 2 } else { 1 };
+            assert!(entry.shards.contains(delta.shard));
+            assert_eq!(delta.entries.len(), 1);
+            assert_eq!(delta.entries[0].value.as_deref(), Some(&[newest; 100][..]));
+        }
+    }
+    assert_eq!(start, ALL.end);
+}
+
+#[test]
+fn damage_in_a_large_file_ends_a_merge_with_the_name_of_the_part() {
+    let store = MemoryStore::default();
+    let job = of_large_files(&store);
+    let name = &job.inputs[0].name;
+    let mut damaged = store.get(name).unwrap();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    let store: Arc<dyn CheckpointStore> = Arc::new(MemoryStore::default());
+    store.put(name, &damaged).unwrap();
+    let only = CompactionJob {
+        inputs: vec![job.inputs[0].clone()],
+        ..job
+    };
+    let error = run(&only, &store, "job", Generation(1)).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains(&only.inputs[0].name) && text.contains("section of users"),
+        "{text}"
+    );
+}
+
 proptest! {
     #[test]
     fn merged_deltas_have_the_effect_of_all_of_them(seed: u64, before in 0usize..5, merged in 1usize..8) {
@@ -170,11 +284,10 @@ proptest! {
         for (operator, delta) in (0..before).flat_map(|_| stepwise.change(&mut rng, ShardRange::ALL)).collect::<Vec<_>>() {
             at_once.apply(&operator, &delta);
         }
+        let later: Vec<_> = (0..merged).flat_map(|_| stepwise.change(&mut rng, ShardRange::ALL)).collect();
         let mut merges: std::collections::BTreeMap<(OperatorId, Shard), ShardMerge> = Default::default();
-        for _ in 0..merged {
-            for (operator, delta) in stepwise.change(&mut rng, ShardRange::ALL) {
-                merges.entry((operator, delta.shard)).or_default().apply(delta);
-            }
+        for (operator, delta) in later.into_iter().rev() {
+            merges.entry((operator, delta.shard)).or_default().take_older(delta);
         }
         for ((operator, shard), merge) in merges {
             at_once.apply(&operator, &merge.into_delta(shard, before == 0));

@@ -200,9 +200,9 @@ fn read_parts(
 }
 
 /// A file of a store.
-struct Stored<'s> {
-    store: &'s dyn CheckpointStore,
-    name: &'s str,
+pub(crate) struct Stored<'s> {
+    pub store: &'s dyn CheckpointStore,
+    pub name: &'s str,
 }
 
 impl ReadRange for Stored<'_> {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{Content, Index, StateFile, StateFileError};
+use super::{Content, Index, SectionPlace, StateFile, StateFileError};
 use crate::ids::{OperatorId, Shard};
 
 /// The first bytes of a file: the header is in them unless the job has a very long name.
@@ -40,6 +40,66 @@ impl StateFile {
         file: &R,
         wanted: &dyn Fn(&OperatorId, Shard) -> bool,
     ) -> Result<(Self, u32), R::Error> {
+        let ends = Ends::read(name, length, file)?;
+        let crc32c = ends.index.crc32c(length, &ends.head, &ends.tail);
+        let parts = ends.without_sections(name, length).parts(file, wanted)?;
+        Ok((parts, crc32c))
+    }
+
+    /// Reads and verifies what a file of `length` bytes says of its sections, and none of these: see [`Self::parts`].
+    ///
+    /// # Errors
+    /// As [`Self::open_parts`].
+    pub fn open_index<R: ReadRange>(name: &str, length: usize, file: &R) -> Result<Self, R::Error> {
+        Ok(Ends::read(name, length, file)?.without_sections(name, length))
+    }
+
+    /// The same file with the sections that are `wanted`, which are read and verified, and no others.
+    ///
+    /// # Errors
+    /// As [`Self::open_parts`].
+    pub fn parts<R: ReadRange>(
+        &self,
+        file: &R,
+        wanted: &dyn Fn(&OperatorId, Shard) -> bool,
+    ) -> Result<Self, R::Error> {
+        let mut places: Vec<(&OperatorId, &SectionPlace)> = self.places().collect();
+        places.retain(|(operator, section)| wanted(operator, section.shard));
+        places.sort_by_key(|(_, section)| section.bytes.start);
+        let ranges = joined(places.iter().map(|(_, section)| section.bytes.clone()));
+        let mut bytes = Vec::new();
+        for range in &ranges {
+            let read = file.read(range.clone())?;
+            // Often there is only one, and it may be large.
+            match bytes.is_empty() {
+                true => bytes = read,
+                false => bytes.extend(read),
+            }
+        }
+        let content = Content::parts(self.content.length(), ranges, bytes);
+        for (operator, section) in places {
+            // All of it is in memory.
+            let read = content.read(section.bytes.clone()).ok().flatten();
+            section
+                .check(operator, &read.unwrap_or_default())
+                .map_err(|problem| self.failed(problem))?;
+        }
+        Ok(Self {
+            content,
+            ..self.clone()
+        })
+    }
+}
+
+/// The beginning and the end of a file, which say what is between them.
+struct Ends {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    index: Index,
+}
+
+impl Ends {
+    fn read<R: ReadRange>(name: &str, length: usize, file: &R) -> Result<Self, R::Error> {
         let failed = |problem| StateFileError {
             name: name.to_owned(),
             problem,
@@ -51,30 +111,12 @@ impl StateFile {
             tail = file.read(length - tail_bytes..length)?;
         }
         let index = Index::read(length, &head, &tail).map_err(failed)?;
-        let wanted: Vec<_> = index
-            .sections()
-            .filter(|(operator, section)| wanted(operator, section.shard))
-            .collect();
-        let ranges = joined(wanted.iter().map(|(_, section)| section.bytes.clone()));
-        let mut bytes = Vec::new();
-        for range in &ranges {
-            let read = file.read(range.clone())?;
-            // Often there is only one, and it may be large.
-            match bytes.is_empty() {
-                true => bytes = read,
-                false => bytes.extend(read),
-            }
-        }
-        let content = Content::parts(length, ranges, bytes);
-        for (operator, section) in wanted {
-            // All of it is in memory.
-            let read = content.read(section.bytes.clone()).ok().flatten();
-            section
-                .check(operator, &read.unwrap_or_default())
-                .map_err(failed)?;
-        }
-        let crc32c = index.crc32c(length, &head, &tail);
-        Ok((Self::of(name.to_owned(), content, index), crc32c))
+        Ok(Self { head, tail, index })
+    }
+
+    fn without_sections(self, name: &str, length: usize) -> StateFile {
+        let nothing = Content::parts(length, Vec::new(), Vec::new());
+        StateFile::of(name.to_owned(), nothing, self.index)
     }
 }
 

@@ -52,9 +52,24 @@ fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
 
 /// Decodes what [`encode`] wrote.
 pub(super) fn decode(shard: Shard, bytes: &[u8]) -> Result<ShardDelta, CodecError> {
+    let mut delta = ShardDelta {
+        shard,
+        ..ShardDelta::default()
+    };
+    decode_into(&mut delta.drops, &mut delta.entries, bytes, |_| true)?;
+    Ok(delta)
+}
+
+/// Appends the drops, and those entries whose sub-keys are wanted: others cost no memory.
+pub(super) fn decode_into(
+    drops: &mut Vec<SubKeyRange>,
+    entries: &mut Vec<Entry>,
+    bytes: &[u8],
+    wanted: impl Fn(i64) -> bool,
+) -> Result<(), CodecError> {
     let mut decoder = Decoder::new(bytes);
     let count = decoder.count()?;
-    let mut drops = Vec::with_capacity(count);
+    drops.reserve(count);
     for _ in 0..count {
         drops.push(SubKeyRange {
             start: decoder.signed()?,
@@ -62,37 +77,50 @@ pub(super) fn decode(shard: Shard, bytes: &[u8]) -> Result<ShardDelta, CodecErro
         });
     }
     let count = decoder.count()?;
-    // An entry takes at least four bytes, and far more in memory: reserve for what can really follow.
-    let mut entries: Vec<Entry> = Vec::with_capacity(count.min(decoder.remaining() / 4));
+    let first = entries.len();
+    // The key and sub-key of the entry before, if it wasn't wanted.
+    let mut skipped: Option<(SmallBytes, i64)> = None;
     for _ in 0..count {
-        let entry = decode_entry(&mut decoder, entries.last())?;
-        entries.push(entry);
+        let (key, sub_key) = match (&skipped, entries[first..].last()) {
+            (Some((key, sub_key)), _) => (key, *sub_key),
+            (None, Some(before)) => (&before.key, before.sub_key),
+            (None, None) => (&SmallBytes::default(), 0),
+        };
+        let (key, sub_key) = decode_place(&mut decoder, key, sub_key)?;
+        let value = decode_value(&mut decoder)?;
+        if wanted(sub_key) {
+            skipped = None;
+            entries.push(Entry {
+                key,
+                sub_key,
+                value: value.map(SmallBytes::from),
+            });
+        } else {
+            skipped = Some((key, sub_key));
+        }
     }
-    decoder.end()?;
-    Ok(ShardDelta {
-        shard,
-        drops,
-        entries,
-    })
+    decoder.end()
 }
 
-fn decode_entry(decoder: &mut Decoder<'_>, previous: Option<&Entry>) -> Result<Entry, CodecError> {
+fn decode_place(
+    decoder: &mut Decoder<'_>,
+    key: &[u8],
+    sub_key: i64,
+) -> Result<(SmallBytes, i64), CodecError> {
     let at = decoder.position();
     let shared: usize = decoder.number()?;
-    let (key, sub_key) = previous.map_or((&[][..], 0), |entry| (&*entry.key, entry.sub_key));
     let shared = key.get(..shared).ok_or(CodecError::OutOfRange { at })?;
     let key = SmallBytes::joined(shared, decoder.bytes()?);
-    let sub_key = sub_key.wrapping_add(decoder.signed()?);
-    let value = match decoder.varint()? {
-        0 => None,
+    Ok((key, sub_key.wrapping_add(decoder.signed()?)))
+}
+
+fn decode_value<'a>(decoder: &mut Decoder<'a>) -> Result<Option<&'a [u8]>, CodecError> {
+    let at = decoder.position();
+    match decoder.varint()? {
+        0 => Ok(None),
         length => {
             let length = usize::try_from(length - 1).map_err(|_| CodecError::OutOfRange { at })?;
-            Some(decoder.take(length)?.into())
+            decoder.take(length).map(Some)
         }
-    };
-    Ok(Entry {
-        key,
-        sub_key,
-        value,
-    })
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -101,14 +100,19 @@ impl Filesystem for DiskFilesystem {
     }
 
     fn read_range(&self, path: &Path, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let file = File::open(path)?;
+        let mut file = File::open(path)?;
         // A damaged length must not ask for more memory than there is.
         if file.metadata()?.len() < range.end || range.end < range.start {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(usize::MAX)];
-        file.read_exact_at(&mut bytes, range.start)?;
-        Ok(bytes)
+        let length = range.end - range.start;
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        file.seek(SeekFrom::Start(range.start))?;
+        let read = file.take(length).read_to_end(&mut bytes)?;
+        match read as u64 == length {
+            true => Ok(bytes),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

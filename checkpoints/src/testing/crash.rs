@@ -168,6 +168,7 @@ fn live(
     let policy = Policy {
         runs_max: 3,
         file_bytes_max: 400,
+        piece_bytes: 1 << 10,
         ..Policy::default()
     };
     loop {

@@ -65,6 +65,7 @@ fn grafted_state_is_there_under_its_new_name_also_after_files_are_merged() {
             files_max: 1,
             oldest_ratio_percent: 1,
             file_bytes_max: 400,
+            piece_bytes: 1 << 10,
         };
         let plan = compaction::plan_with(publisher.current().unwrap(), &eager).unwrap();
         let merged = compaction::run(&plan, &store, JOB, generation).unwrap();

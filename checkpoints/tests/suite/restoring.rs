@@ -27,8 +27,10 @@ proptest! {
     #[test]
     fn restoring_gives_the_state_after_any_changes_and_compactions(
         seed: u64, runs_max in 2usize..5, file_bytes_max in 100u64..3000, oldest_ratio_percent in 10u64..300,
+        // Below all files and above.
+        piece_bytes in 100u64..100_000,
     ) {
-        let policy = Policy { runs_max, files_max: 3 * runs_max, oldest_ratio_percent, file_bytes_max };
+        let policy = Policy { runs_max, files_max: 3 * runs_max, oldest_ratio_percent, file_bytes_max, piece_bytes };
         let mut rng = Rng::new(seed);
         let mut job = Job::start(Arc::new(MemoryStore::default()));
         let mut cleaner = Cleaner::default();

@@ -20,6 +20,7 @@ pub fn busy_job(seed: u64) -> Job {
         files_max: 9,
         oldest_ratio_percent: 50,
         file_bytes_max: 400,
+        piece_bytes: 1 << 10,
     };
     let mut rng = Rng::new(seed);
     let mut job = Job::start(Arc::new(MemoryStore::default()));
@@ -128,6 +129,7 @@ fn retention_leaves_savepoints_and_pinned_files_alone() {
         shards: tidewright_checkpoints::ShardRange::ALL,
         level: 1,
         file_bytes_max: 1 << 20,
+        piece_bytes: 8 << 20,
     };
     let merged = compaction::run(&merged, &own, JOB, generation).unwrap();
     job.checkpoint(&mut rng, 2, 2, &[merged]);
