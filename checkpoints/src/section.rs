@@ -34,3 +34,14 @@ pub struct ShardDelta {
     /// Entries written or removed; each (key, sub-key) at most once.
     pub entries: Vec<Entry>,
 }
+
+impl ShardDelta {
+    /// About how many bytes it takes in a state file, rather too many.
+    #[must_use]
+    pub fn bytes_about(&self) -> usize {
+        let entry = |entry: &Entry| {
+            entry.key.len() + entry.value.as_ref().map_or(0, |value| value.len()) + 8
+        };
+        16 * (1 + self.drops.len()) + self.entries.iter().map(entry).sum::<usize>()
+    }
+}

@@ -1,6 +1,6 @@
 //! Bytes that need no allocation of their own while they are few.
 
-use std::{borrow::Borrow, cmp::Ordering, fmt, hash, ops::Deref};
+use std::{borrow::Borrow, cmp::Ordering, fmt, hash, ops::Deref, sync::Arc};
 
 /// The most bytes that are kept in place: with their length and the enum's tag they fill three machine words.
 const INLINE: usize = 22;
@@ -13,8 +13,13 @@ pub struct SmallBytes(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    Short { length: u8, bytes: [u8; INLINE] },
+    Short {
+        length: u8,
+        bytes: [u8; INLINE],
+    },
     Long(Box<[u8]>),
+    /// Many bytes, of which their maker keeps the same copy.
+    Shared(Arc<Vec<u8>>),
 }
 
 impl SmallBytes {
@@ -25,6 +30,7 @@ impl SmallBytes {
         match &self.0 {
             Repr::Short { length, bytes } => &bytes[..usize::from(*length)],
             Repr::Long(bytes) => bytes,
+            Repr::Shared(bytes) => bytes,
         }
     }
 
@@ -34,6 +40,7 @@ impl SmallBytes {
         match &self.0 {
             Repr::Short { .. } => 0,
             Repr::Long(bytes) => bytes.len(),
+            Repr::Shared(bytes) => bytes.len(),
         }
     }
 
@@ -145,6 +152,12 @@ impl From<Box<[u8]>> for SmallBytes {
     }
 }
 
+impl From<Arc<Vec<u8>>> for SmallBytes {
+    fn from(bytes: Arc<Vec<u8>>) -> Self {
+        Self(Repr::Shared(bytes))
+    }
+}
+
 impl PartialEq for SmallBytes {
     fn eq(&self, other: &Self) -> bool {
         self.as_slice() == other.as_slice()
@@ -202,6 +215,7 @@ mod tests {
             prop_assert_eq!(&*small, &a[..]);
             prop_assert_eq!(&small, &SmallBytes::from(a.clone()));
             prop_assert_eq!(&small, &SmallBytes::from(a.clone().into_boxed_slice()));
+            prop_assert_eq!(&small, &SmallBytes::from(Arc::new(a.clone())));
             prop_assert_eq!(small.heap(), if a.len() > INLINE { a.len() } else { 0 });
             let other = SmallBytes::from(&b[..]);
             prop_assert_eq!(small.cmp(&other), a.cmp(&b));

@@ -3,23 +3,45 @@
 //! Rows keep the marker of their checkpoint, so that after a crash exactly those behind the store's own marker are sent:
 //! the store moves data and marker together.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
-use tidewright_checkpoints::{Entry, Epoch, Shard, ShardDelta, SmallBytes, SubKeyRange};
+use tidewright_checkpoints::{Entry, Epoch, Shard, ShardDelta, SubKeyRange};
 
 use super::stats::Counter;
 
-/// Encoded rows, in order, in one piece of memory: each with its length in front, as in a checkpoint's entry.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Encoded rows, in order, in one piece of memory, as a checkpoint's entry holds them: the form, the marker, then each row
+/// with its length in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows {
+    bytes: Arc<Vec<u8>>,
+    count: u64,
+}
+
+/// Rows to which more are added, in the form of [`Rows`] but for the marker, which is not known yet.
+#[derive(Debug)]
+struct OpenRows {
     bytes: Vec<u8>,
     count: u64,
 }
 
 /// Bytes of a row's length.
 const LENGTH_BYTES: usize = size_of::<u32>();
+/// Bytes before the first row.
+const HEAD_BYTES: usize = 1 + size_of::<u64>();
+/// A run is closed when it has so many bytes, so that one costs as much memory as the next, and no copy when it grows.
+const RUN_BYTES: usize = 256 << 10;
 
-impl Rows {
+impl OpenRows {
+    fn with_capacity(bytes: usize) -> Self {
+        let mut rows = Self {
+            bytes: Vec::with_capacity(bytes),
+            count: 0,
+        };
+        rows.bytes.push(ENTRY_FORMAT);
+        rows.bytes.extend_from_slice(&[0; size_of::<u64>()]);
+        rows
+    }
+
     fn push(&mut self, row: &[u8]) {
         let length = u32::try_from(row.len()).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&length.to_le_bytes());
@@ -27,22 +49,42 @@ impl Rows {
         self.count += 1;
     }
 
-    /// Rows as an entry holds them; `None` if the bytes are cut off.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (mut rest, mut count) = (bytes, 0);
+    fn close(mut self, marker: Epoch) -> Rows {
+        self.bytes[1..HEAD_BYTES].copy_from_slice(&marker.0.to_le_bytes());
+        if self.bytes.len() < self.bytes.capacity() / 2 {
+            self.bytes.shrink_to_fit();
+        }
+        Rows {
+            bytes: Arc::new(self.bytes),
+            count: self.count,
+        }
+    }
+}
+
+impl Rows {
+    /// Rows as an entry holds them, with their marker.
+    fn read(bytes: &[u8]) -> Result<(Epoch, Self), String> {
+        let short = || format!("a log entry of {} bytes is cut off", bytes.len());
+        let (format, marker) = bytes.split_first().ok_or_else(short)?;
+        if *format != ENTRY_FORMAT {
+            return Err(format!("unknown form {format} of a log entry"));
+        }
+        let (marker, mut rest) = marker.split_first_chunk::<8>().ok_or_else(short)?;
+        let mut count = 0;
         while !rest.is_empty() {
-            (_, rest) = split_row(rest)?;
+            (_, rest) = split_row(rest).ok_or_else(short)?;
             count += 1;
         }
-        Some(Self {
-            bytes: bytes.to_vec(),
+        let rows = Self {
+            bytes: Arc::new(bytes.to_vec()),
             count,
-        })
+        };
+        Ok((Epoch(u64::from_le_bytes(*marker)), rows))
     }
 
     /// The rows, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.bytes.as_slice();
+        let mut rest = &self.bytes[HEAD_BYTES..];
         std::iter::from_fn(move || {
             let (row, tail) = split_row(rest)?;
             rest = tail;
@@ -51,7 +93,7 @@ impl Rows {
     }
 
     fn bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        (self.bytes.len() - HEAD_BYTES) as u64
     }
 }
 
@@ -91,7 +133,9 @@ struct InFlight {
 /// The outbox of one append sink; lives on worker 0.
 #[derive(Debug)]
 pub struct AppendOutbox {
-    open: Rows,
+    /// Of the open interval; all but the last are full.
+    open: Vec<OpenRows>,
+    run_bytes: usize,
     sealed: VecDeque<(Epoch, Vec<Run>)>,
     in_flight: Option<InFlight>,
     next_sequence: i64,
@@ -116,7 +160,8 @@ impl AppendOutbox {
     #[must_use]
     pub fn new(bytes: Counter, durable: Epoch) -> Self {
         Self {
-            open: Rows::default(),
+            open: Vec::new(),
+            run_bytes: RUN_BYTES,
             sealed: VecDeque::new(),
             in_flight: None,
             next_sequence: 0,
@@ -141,13 +186,24 @@ impl AppendOutbox {
         let sealed = self.sealed.iter().flat_map(|(_, runs)| runs);
         let sealed: u64 = sealed.map(|run| run.rows.count).sum();
         let in_flight = self.in_flight.as_ref().map_or(0, |sent| sent.rows);
-        self.rows.set(self.open.count + sealed + in_flight);
+        let open: u64 = self.open.iter().map(|rows| rows.count).sum();
+        self.rows.set(open + sealed + in_flight);
     }
 
     /// Appends a row.
     pub fn push(&mut self, row: &[u8]) {
-        self.bytes.add((LENGTH_BYTES + row.len()) as u64);
-        self.open.push(row);
+        let bytes = LENGTH_BYTES + row.len();
+        self.bytes.add(bytes as u64);
+        match self.open.last_mut() {
+            Some(rows) if rows.bytes.len() + bytes <= self.run_bytes => rows.push(row),
+            full => {
+                // Who has many rows will have many more.
+                let capacity = full.map_or(0, |_| self.run_bytes);
+                let mut rows = OpenRows::with_capacity(capacity);
+                rows.push(row);
+                self.open.push(rows);
+            }
+        }
     }
 
     /// Closes the interval of a checkpoint and encodes what changed in it.
@@ -163,18 +219,17 @@ impl AppendOutbox {
             });
             self.dropped = self.settled;
         }
-        let rows = std::mem::take(&mut self.open);
         let mut runs = Vec::new();
-        if rows.bytes() > 0 {
+        for rows in std::mem::take(&mut self.open) {
             let run = Run {
                 sequence: self.next_sequence,
-                rows,
+                rows: rows.close(marker),
             };
             self.next_sequence += 1;
             delta.entries.push(Entry {
                 key: LOG_KEY.into(),
                 sub_key: run.sequence,
-                value: Some(encode(marker, &run.rows)),
+                value: Some(run.rows.bytes.clone().into()),
             });
             runs.push(run);
         }
@@ -209,7 +264,7 @@ impl AppendOutbox {
         }
         for entry in delta.entries {
             let Some(value) = entry.value else { continue };
-            let (marker, rows) = decode(&value)?;
+            let (marker, rows) = Rows::read(&value)?;
             let run = Run {
                 sequence: entry.sub_key,
                 rows,
@@ -217,17 +272,25 @@ impl AppendOutbox {
             self.bytes.add(run.bytes());
             self.next_sequence = self.next_sequence.max(run.sequence + 1);
             self.one_by_one_through = self.one_by_one_through.max(marker);
-            let at = self.sealed.partition_point(|(_, runs)| {
-                runs.first()
-                    .is_none_or(|first| first.sequence < run.sequence)
-            });
-            self.sealed.insert(at, (marker, vec![run]));
+            self.insert(marker, run);
         }
         if !self.sealed.is_empty() {
             self.delivered = Epoch(0);
         }
         self.tell_rows();
         Ok(())
+    }
+
+    /// Puts a restored run in its place. Those of one marker stay together, since the store takes a marker once.
+    fn insert(&mut self, marker: Epoch, run: Run) {
+        let at = self.sealed.partition_point(|(sealed, _)| *sealed < marker);
+        match self.sealed.get_mut(at) {
+            Some((sealed, runs)) if *sealed == marker => {
+                let at = runs.partition_point(|other| other.sequence < run.sequence);
+                runs.insert(at, run);
+            }
+            _ => self.sealed.insert(at, (marker, vec![run])),
+        }
     }
 
     /// Checkpoints up to this epoch are durable: their rows may be sent.
@@ -300,25 +363,6 @@ impl Append {
     }
 }
 
-fn encode(marker: Epoch, rows: &Rows) -> SmallBytes {
-    let mut bytes = Vec::with_capacity(1 + size_of::<u64>() + rows.bytes.len());
-    bytes.push(ENTRY_FORMAT);
-    bytes.extend_from_slice(&marker.0.to_le_bytes());
-    bytes.extend_from_slice(&rows.bytes);
-    bytes.into()
-}
-
-fn decode(bytes: &[u8]) -> Result<(Epoch, Rows), String> {
-    let short = || format!("a log entry of {} bytes is cut off", bytes.len());
-    let (format, rest) = bytes.split_first().ok_or_else(short)?;
-    if *format != ENTRY_FORMAT {
-        return Err(format!("unknown form {format} of a log entry"));
-    }
-    let (marker, rows) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-    let rows = Rows::read(rows).ok_or_else(short)?;
-    Ok((Epoch(u64::from_le_bytes(*marker)), rows))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -353,7 +397,7 @@ mod tests {
             &[ENTRY_FORMAT, 1, 2],
             &[ENTRY_FORMAT, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1],
         ] {
-            assert!(decode(bytes).is_err(), "{bytes:?}");
+            assert!(Rows::read(bytes).is_err(), "{bytes:?}");
         }
     }
 
@@ -376,7 +420,12 @@ mod tests {
                 1 => Just(Step::CrashAfterWrite), 1 => Just(Step::Crash),
             ], 1..150))
         {
-            let mut log = AppendOutbox::new(Counter::default(), Epoch(0));
+            // Two rows fill a run.
+            let new = |durable| AppendOutbox {
+                run_bytes: HEAD_BYTES + 2 * (LENGTH_BYTES + 4),
+                ..AppendOutbox::new(Counter::default(), durable)
+            };
+            let mut log = new(Epoch(0));
             let mut deltas: Vec<(Epoch, Vec<ShardDelta>, u32)> = Vec::new();
             let (mut epoch, mut durable, mut pushed) = (0u64, (Epoch(0), 0u32), 0u32);
             let mut store: (Vec<u32>, Epoch) = (Vec::new(), Epoch(0));
@@ -410,7 +459,7 @@ mod tests {
                 if crash {
                     deltas.retain(|(epoch, _, _)| *epoch <= durable.0);
                     pushed = durable.1;
-                    log = AppendOutbox::new(Counter::default(), durable.0);
+                    log = new(durable.0);
                     for (_, deltas, _) in &deltas { for delta in deltas { prop_assert_eq!(log.restore(delta.clone()), Ok(())); } }
                 }
                 prop_assert!(store.0.iter().copied().eq(0..store.0.len() as u32), "{:?}", store.0);

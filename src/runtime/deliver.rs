@@ -31,6 +31,8 @@ use crate::sink::{AppendBatch, KeyedBatch, SinkError, Version};
 const CHUNK_ROWS_MAX: usize = 4096;
 /// Bytes in one append, about.
 const APPEND_BYTES_MAX: usize = 8 << 20;
+/// Rows that an append sink is handed in one batch of columns.
+const BATCH_ROWS_MAX: usize = 4096;
 
 /// What becomes durable is announced by the frontier of a stream without records.
 pub type Durable<'scope> = StreamVec<'scope, u64, Control>;
@@ -316,8 +318,12 @@ impl Deliver {
             }
             Outgoing::Append(outbox) => {
                 let append = outbox.borrow_mut().next_append(APPEND_BYTES_MAX)?;
-                let rows = append.runs.iter().flat_map(|run| run.rows.iter());
-                let rows = vec![self.decode(rows)];
+                let encoded = append.runs.iter().flat_map(|run| run.rows.iter());
+                let mut encoded = encoded.peekable();
+                let mut rows = Vec::new();
+                while encoded.peek().is_some() {
+                    rows.push(self.decode(encoded.by_ref().take(BATCH_ROWS_MAX)));
+                }
                 let bytes = append.bytes();
                 let through = append.through;
                 (Work::Append(AppendBatch { through, rows }), through, bytes)

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tidewright_checkpoints::manifest::FileEntry;
 use tidewright_checkpoints::state_file::{StateFileBuilder, StateFileHeader};
 use tidewright_checkpoints::store::{CheckpointStore, StoreError};
-use tidewright_checkpoints::{Epoch, Generation, paths};
+use tidewright_checkpoints::{Epoch, Generation, ShardDelta, paths};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -187,13 +187,16 @@ impl PersistSettings {
         crash_point("before-encode");
         let epoch = Epoch(job.epoch);
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let mut builder = StateFileBuilder::new(&StateFileHeader {
+        let header = StateFileHeader {
             job: self.job.clone(),
             generation: self.generation,
             epoch,
             worker: number(self.worker),
             workers: number(self.workers),
-        });
+        };
+        let deltas = job.sections.iter().flat_map(|section| &section.deltas);
+        let bytes = deltas.map(ShardDelta::bytes_about).sum();
+        let mut builder = StateFileBuilder::with_capacity(&header, bytes);
         for section in &job.sections {
             for delta in &section.deltas {
                 builder.push(&section.operator, delta);

@@ -24,7 +24,13 @@ impl StateFileBuilder {
     /// Starts a file without sections.
     #[must_use]
     pub fn new(header: &StateFileHeader) -> Self {
-        let mut bytes = Vec::with_capacity(4096);
+        Self::with_capacity(header, 0)
+    }
+
+    /// Starts a file for sections of about so many bytes.
+    #[must_use]
+    pub fn with_capacity(header: &StateFileHeader, sections_bytes: usize) -> Self {
+        let mut bytes = Vec::with_capacity(4096 + sections_bytes);
         bytes.extend_from_slice(MAGIC);
         put_u16(&mut bytes, FORMAT_VERSION);
         put_bytes(&mut bytes, header.job.as_bytes());
