@@ -8,7 +8,7 @@
 //!
 //!  timely's send thread ──> Channel ──┐                        ┌──> Channel ──> timely's receive thread
 //!  heartbeat thread ──────────────────┼──> [TLS] ──> socket ──>│ reader thread ──> silence? end? a peer's reason?
-//!  control messages ──────────────────┘     frames             └──> inbox ──> the job (start point, status, totals, goodbye)
+//!  control messages ──────────────────┘     frames             └──> inbox ──> the job (start point, status, taps, totals, goodbye)
 //! ```
 //! Timely's own network has no authentication, no timeout and no word for "I failed": here it gets a byte stream whose
 //! frames are carried between heartbeats and control messages. From a connection's first moment on, fate is shared: a peer
@@ -22,6 +22,7 @@ mod hello;
 mod hosts;
 mod link;
 mod listen;
+mod mail;
 pub mod ports;
 mod reports;
 mod seek;
@@ -33,7 +34,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::AtomicBool,
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::{Duration, Instant},
 };
@@ -51,6 +52,7 @@ use self::{channel::Channel, frame::Message, link::Link};
 pub use self::{
     connect::ConnectError,
     hosts::{Host, Hosts},
+    mail::{Mail, Peers},
     reports::Reports,
     tls::{Tls, TlsFiles},
 };
@@ -85,6 +87,7 @@ pub struct Cluster {
     data: BTreeMap<usize, Receiver<Vec<u8>>>,
     inbox: Mutex<Receiver<(usize, Message)>>,
     reports: Arc<Reports>,
+    mail: Option<(Sender<Mail>, Receiver<Mail>)>,
 }
 
 /// Tells process 0 something. Ends the process if it is lost.
@@ -161,6 +164,18 @@ impl Cluster {
     #[must_use]
     pub fn reports(&self) -> Arc<Reports> {
         self.reports.clone()
+    }
+
+    /// What the other processes say about taps, from the start on, and a way to end whoever waits for it. Only once.
+    #[must_use]
+    pub fn take_mail(&mut self) -> Option<(Sender<Mail>, Receiver<Mail>)> {
+        self.mail.take()
+    }
+
+    /// The other processes, to be told something about taps.
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        Peers::new(self.links.clone())
     }
 
     /// What timely's workers of this process are built from. `threads` is the number of workers of each process.

@@ -16,6 +16,7 @@ mod shadow;
 mod start;
 mod start_point;
 mod take_over;
+mod taps;
 mod vitals;
 mod worker;
 
@@ -36,6 +37,7 @@ use tidewright_checkpoints::paths;
 pub use self::fit::{check_latest_of, check_replay, check_savepoint, check_upgrade};
 pub use self::shadow::drop_shadow;
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
+use self::taps::Tapping;
 use self::vitals::{Vitals, Watching};
 pub use self::{error::RunError, prepare::prepare, rebuild::Differences};
 use crate::cluster::{Cluster, ClusterOptions};
@@ -259,13 +261,14 @@ impl PreparedJob {
     /// # Errors
     /// If threads or the socket cannot be made. Whatever stops a running job for good ends the process with its cause.
     pub fn run(mut self) -> Result<Done, RunError> {
-        let _listening = self.listen()?;
+        let tapping = Tapping::begin(&self.context, self.cluster.as_mut())?;
+        let _listening = self.listen(&tapping)?;
         let tell = self.cluster.as_ref().and_then(Cluster::tell_status);
         let reporting = tell.map(|tell| report::report(&self.context, tell));
         let reporting = reporting.transpose()?;
         let undelivered = self.execute()?;
         self.context.taps.end();
-        drop(reporting);
+        drop((reporting, tapping));
         self.watching = None;
         let readers = std::mem::take(
             &mut *self
@@ -280,7 +283,9 @@ impl PreparedJob {
         }
         // Whoever takes the job over waits for the end of the socket, and reads the stores then.
         self.context.stores.close();
-        let done = self.finish(undelivered)?;
+        let done = self.finish(undelivered);
+        self.context.taps.see_off();
+        let done = done?;
         self.vitals.keep_last();
         Ok(done)
     }
@@ -333,7 +338,7 @@ impl PreparedJob {
     }
 
     /// Answers requests of other processes.
-    fn listen(&self) -> Result<Option<socket::Listening>, RunError> {
+    fn listen(&self, tapping: &Tapping) -> Result<Option<socket::Listening>, RunError> {
         if !self.context.place.leads() {
             // Process 0 answers for the job.
             return Ok(None);
@@ -341,7 +346,7 @@ impl PreparedJob {
         let Some(path) = &self.socket else {
             return Ok(None);
         };
-        let responder = answers::responder(&self.context, self.vitals.clone());
+        let responder = answers::responder(&self.context, self.vitals.clone(), tapping.elsewhere());
         match socket::listen(path, responder) {
             Ok(listening) => Ok(Some(listening)),
             Err(error) => {

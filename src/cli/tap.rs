@@ -53,7 +53,6 @@ pub fn tap(arguments: &TapArguments) -> ExitCode {
     let mut shown = Showing {
         lines_left: arguments.limit,
         left_out: 0,
-        processes: 1,
     };
     let ended = match &arguments.job {
         Some(job) => arguments.of_server(job, &mut shown),
@@ -77,7 +76,6 @@ pub fn tap(arguments: &TapArguments) -> ExitCode {
 struct Showing {
     lines_left: Option<u64>,
     left_out: u64,
-    processes: usize,
 }
 
 impl Showing {
@@ -97,7 +95,6 @@ impl Showing {
     fn summary(&self, ended: TapEnd) -> TapSummary {
         TapSummary {
             left_out: self.left_out,
-            processes: self.processes,
             ended,
         }
     }
@@ -112,10 +109,6 @@ impl Showing {
             closing += &format!(
                 "; {left_out} more rows passed: --rate and --every say how many are shown"
             );
-        }
-        if self.processes > 1 {
-            let processes = self.processes;
-            closing += &format!("; rows are those of the first of the job's {processes} processes");
         }
         closing
     }
@@ -149,7 +142,6 @@ impl TapArguments {
             };
             first = false;
             showing.left_out = tapped.left_out;
-            showing.processes = tapped.processes;
             if !showing.show(tapped.lines.iter().map(String::as_str)) {
                 return Ok(None);
             }
@@ -175,7 +167,6 @@ impl TapArguments {
             first = false;
             let (rows, summary) = split(&answer).map_err(|error| failed(error, 1))?;
             showing.left_out += summary.left_out;
-            showing.processes = summary.processes;
             if !showing.show(rows.lines()) {
                 return Ok(None);
             }

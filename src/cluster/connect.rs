@@ -62,10 +62,12 @@ fn gather(
     stop: &Arc<AtomicBool>,
 ) -> Result<Cluster, ConnectError> {
     let (messages, inbox) = channel();
+    let (mail, mailbox) = channel();
     let deliveries = Deliveries {
         inbox: messages,
         stop: stop.clone(),
         reports: Arc::default(),
+        mail: mail.clone(),
     };
     let mut cluster = Cluster {
         index: options.index,
@@ -73,6 +75,7 @@ fn gather(
         data: BTreeMap::new(),
         inbox: Mutex::new(inbox),
         reports: deliveries.reports.clone(),
+        mail: Some((mail, mailbox)),
     };
     let mut missing: BTreeMap<usize, String> = options
         .others()

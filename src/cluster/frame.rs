@@ -41,6 +41,8 @@ pub enum Message {
     Start(Value),
     /// To process 0, now and then: how the sender is doing.
     Status(Value),
+    /// From process 0: which taps are open, and that more rows are wanted; to process 0: rows that have passed.
+    Tap(Value),
     /// To process 0, at the end: what the sender has counted.
     Totals(Value),
     /// The sender has done its part; the connection may end.
@@ -181,6 +183,7 @@ mod tests {
             any::<(i32, String)>().prop_map(|(code, reason)| Message::Failure { code, reason }),
             any::<u64>().prop_map(|number| Message::Start(number.into())),
             any::<i64>().prop_map(|number| Message::Status(number.into())),
+            any::<String>().prop_map(|text| Message::Tap(text.into())),
             any::<String>().prop_map(|text| Message::Totals(text.into())),
         ];
         prop_oneof![

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The first bytes of either side: name and version of the protocol.
-const MAGIC: &[u8; 16] = b"tidewright-mesh1";
+const MAGIC: &[u8; 16] = b"tidewright-mesh2";
 /// A longer hello is none.
 const LENGTH_MAX: usize = 1 << 20;
 /// A difference between two hosts' clocks that is reported, in milliseconds.

@@ -14,6 +14,7 @@ use std::{
 use super::{
     frame::{self, Frame, FrameReader, Message, kind},
     hosts::Host,
+    mail::Mail,
     reports::Reports,
     transport::{Incoming, Outgoing, Transport},
 };
@@ -63,6 +64,8 @@ pub struct Deliveries {
     pub stop: Arc<AtomicBool>,
     /// How peers are doing.
     pub reports: Arc<Reports>,
+    /// What peers say about taps.
+    pub mail: Sender<Mail>,
 }
 
 impl Link {
@@ -201,6 +204,7 @@ impl Link {
             inbox,
             stop,
             reports,
+            mail,
         } = deliveries;
         // Dropped where timely's stream ends.
         let mut data = Some(data);
@@ -215,6 +219,10 @@ impl Link {
                 Ok(Frame::Message(Message::Stop)) => stop.store(true, Ordering::Relaxed),
                 Ok(Frame::Message(Message::Status(status))) => {
                     reports.note(self.peer.index, status);
+                }
+                Ok(Frame::Message(Message::Tap(said))) => {
+                    // Nobody listens once the job has ended.
+                    let _ = mail.send(Mail::From(self.peer.index, said));
                 }
                 Ok(Frame::Message(Message::Failure { code, reason })) => {
                     failure::peer_failed(code, &format!("{} has failed: {reason}", self.peer))

@@ -144,8 +144,6 @@ pub struct Tapped {
     pub lines: Vec<String>,
     /// Rows that have passed since the tap was opened and were not shown.
     pub left_out: u64,
-    /// How many processes the job has: only rows of the one that was asked are shown.
-    pub processes: usize,
     /// Why this is the last answer; `null` if it isn't.
     pub ended: Option<TapEnd>,
 }

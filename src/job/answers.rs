@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use super::taps::Elsewhere;
 use super::vitals::Vitals;
 use crate::control::protocol::{Answer, Request, StopSavepoint, Stopping};
 use crate::control::socket::{Reply, Respond};
@@ -29,7 +30,11 @@ enum Later {
 }
 
 /// Answers requests for as long as the job runs: the socket's threads outlive it, what it has open must not.
-pub(super) fn responder(context: &Arc<JobContext>, vitals: Arc<Vitals>) -> Respond {
+pub(super) fn responder(
+    context: &Arc<JobContext>,
+    vitals: Arc<Vitals>,
+    elsewhere: Option<Arc<Elsewhere>>,
+) -> Respond {
     let stores = dataflow::embedded_paths(context);
     let context: Weak<JobContext> = Arc::downgrade(context);
     Arc::new(move |request, reply: Reply<'_>| {
@@ -37,7 +42,13 @@ pub(super) fn responder(context: &Arc<JobContext>, vitals: Arc<Vitals>) -> Respo
             reply(Answer::Refused("the job has ended".to_owned()));
             return;
         };
-        let later = respond(&context, &vitals, &stores, request, reply);
+        let asked = Asked {
+            context: &context,
+            vitals: &vitals,
+            stores: &stores,
+            elsewhere: elsewhere.as_ref(),
+        };
+        let later = asked.respond(request, reply);
         drop(context);
         match later {
             None => {}
@@ -53,39 +64,49 @@ pub(super) fn responder(context: &Arc<JobContext>, vitals: Arc<Vitals>) -> Respo
     })
 }
 
-/// Answers what can be answered at once, and gives what the client waits for besides.
-fn respond(
-    context: &JobContext,
-    vitals: &Vitals,
-    stores: &Stores,
-    request: Request,
-    reply: Reply<'_>,
-) -> Option<Later> {
-    let (answer, later) = match request {
-        Request::Get { relation, key } => (get(context, stores, &relation, &key), None),
-        Request::Status {} => (Answer::Status(Box::new(vitals.status(context))), None),
-        Request::Lag {} => (Answer::Lag(Box::new(vitals.lag())), None),
-        Request::Health {} => (Answer::Health(vitals.health()), None),
-        Request::Metrics {} => (Answer::Metrics(vitals.measurements()), None),
-        Request::Tap(request) => match tap::Open::new(context, request) {
-            Ok(tap) => return Some(Later::Tap(tap)),
-            Err(refused) => (refused, None),
-        },
-        Request::Savepoint { to } => match request_savepoint(context, to, Moment::Next) {
-            Ok(savepoint) => return Some(Later::Savepoint(savepoint)),
-            Err(refused) => (Answer::Refused(refused), None),
-        },
-        Request::Stop { savepoint, drain } => match stop(context, savepoint, drain) {
-            Ok(savepoint) => {
-                let generation = context.generation.0;
-                let stopping = Answer::Stopping(Stopping { generation });
-                (stopping, savepoint.map(Later::Savepoint))
-            }
-            Err(refused) => (Answer::Refused(refused), None),
-        },
-    };
-    reply(answer);
-    later
+/// What answers are made from.
+struct Asked<'a> {
+    context: &'a JobContext,
+    vitals: &'a Vitals,
+    stores: &'a Stores,
+    elsewhere: Option<&'a Arc<Elsewhere>>,
+}
+
+impl Asked<'_> {
+    /// Answers what can be answered at once, and gives what the client waits for besides.
+    fn respond(self, request: Request, reply: Reply<'_>) -> Option<Later> {
+        let Self {
+            context,
+            vitals,
+            stores,
+            elsewhere,
+        } = self;
+        let (answer, later) = match request {
+            Request::Get { relation, key } => (get(context, stores, &relation, &key), None),
+            Request::Status {} => (Answer::Status(Box::new(vitals.status(context))), None),
+            Request::Lag {} => (Answer::Lag(Box::new(vitals.lag())), None),
+            Request::Health {} => (Answer::Health(vitals.health()), None),
+            Request::Metrics {} => (Answer::Metrics(vitals.measurements()), None),
+            Request::Tap(request) => match tap::Open::new(context, elsewhere.cloned(), request) {
+                Ok(tap) => return Some(Later::Tap(tap)),
+                Err(refused) => (refused, None),
+            },
+            Request::Savepoint { to } => match request_savepoint(context, to, Moment::Next) {
+                Ok(savepoint) => return Some(Later::Savepoint(savepoint)),
+                Err(refused) => (Answer::Refused(refused), None),
+            },
+            Request::Stop { savepoint, drain } => match stop(context, savepoint, drain) {
+                Ok(savepoint) => {
+                    let generation = context.generation.0;
+                    let stopping = Answer::Stopping(Stopping { generation });
+                    (stopping, savepoint.map(Later::Savepoint))
+                }
+                Err(refused) => (Answer::Refused(refused), None),
+            },
+        };
+        reply(answer);
+        later
+    }
 }
 
 fn request_savepoint(

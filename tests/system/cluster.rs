@@ -8,6 +8,7 @@ mod namespaces;
 mod results;
 mod start;
 mod status;
+mod tap;
 
 use std::{
     path::{Path, PathBuf},
@@ -56,8 +57,13 @@ fn over_files(folder: &Path, name: &str, sink: Value) -> PathBuf {
 
 /// The file of a job that has always something to do, and no end.
 fn endless(folder: &Path) -> PathBuf {
+    endless_of(folder, 500)
+}
+
+/// The same for so many users.
+fn endless_of(folder: &Path, users: u32) -> PathBuf {
     let source = json!({
-        "datagen": { "kind": "events", "seed": 3, "users": 500, "splits": 4, "rate": 2_000 },
+        "datagen": { "kind": "events", "seed": 3, "users": users, "splits": 4, "rate": 2_000 },
         "event_time": { "column": "ts", "out_of_orderness": "1s" },
     });
     JobFile::new("endless")

@@ -171,10 +171,10 @@ checkpoint: { store: 'file://FOLDER/checkpoints' }
 }
 
 /// A client of the control socket that reads only when it is told to.
-struct Client(BufReader<UnixStream>);
+pub struct Client(BufReader<UnixStream>);
 
 impl Client {
-    fn ask(socket: &Path, request: &Value) -> Self {
+    pub fn ask(socket: &Path, request: &Value) -> Self {
         let mut connection = UnixStream::connect(socket).unwrap();
         connection
             .write_all(format!("{request}\n").as_bytes())
@@ -184,7 +184,7 @@ impl Client {
     }
 
     /// The next answer, if it comes whole.
-    fn next(&mut self) -> Option<Value> {
+    pub fn next(&mut self) -> Option<Value> {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         line.ends_with('\n')

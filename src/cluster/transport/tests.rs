@@ -148,7 +148,7 @@ fn a_side_without_tls_is_refused_by_one_with_it() {
     let plain = thread::spawn(move || {
         let mut plain = TcpStream::connect(address).expect("connects");
         plain
-            .write_all(b"tidewright-mesh1 without TLS")
+            .write_all(b"tidewright-mesh2 without TLS")
             .expect("writes");
     });
     let (socket, _) = listener.accept().expect("accepts");

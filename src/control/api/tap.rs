@@ -60,8 +60,6 @@ pub struct TapQuery {
 pub struct TapSummary {
     /// Rows that have passed meanwhile and were not shown. Of a table, a changed row is two: its old image and its new one.
     pub left_out: u64,
-    /// How many processes the job has: only rows of the first one are shown.
-    pub processes: usize,
     /// Why there are no more rows.
     pub ended: TapEnd,
 }
@@ -168,7 +166,6 @@ impl Tapping {
         }
         let summary = TapSummary {
             left_out: last.left_out,
-            processes: last.processes,
             ended: last.ended.unwrap_or(TapEnd::Job),
         };
         let internal = |error: serde_json::Error| Problem::new(Kind::Internal, error.to_string());

@@ -2,18 +2,22 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 /// Rows a second that a listener is shown at most: so that showing them costs a job next to nothing.
 pub const RATE_MAX: u32 = 1_000;
 /// Rows a second, unless somebody asks for another number.
 pub const RATE_DEFAULT: u32 = 100;
 
 /// Which rows a listener wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sampling {
     /// One row of so many; at least 1.
     pub every: u64,
     /// At most so many rows a second: 1 to [`RATE_MAX`].
     pub rate: u32,
+    /// So many processes show rows, each its part of that rate; at least 1.
+    pub processes: usize,
 }
 
 impl Sampling {
@@ -30,7 +34,25 @@ impl Sampling {
                 "`rate` is {rate}, it must be 1 to {RATE_MAX} rows a second"
             ));
         }
-        Ok(Self { every, rate })
+        Ok(Self {
+            every,
+            rate,
+            processes: 1,
+        })
+    }
+
+    /// The same over so many processes together, of which each has its part of the rate.
+    #[must_use]
+    pub fn among(self, processes: usize) -> Self {
+        Self {
+            processes: processes.max(1),
+            ..self
+        }
+    }
+
+    /// Rows a second that one process shows.
+    fn rate_here(&self) -> f64 {
+        f64::from(self.rate) / self.processes as f64
     }
 }
 
@@ -50,7 +72,7 @@ impl Sampler {
         Self {
             sampling,
             passed: 0,
-            allowance: (f64::from(sampling.rate) / 10.0).max(1.0),
+            allowance: (sampling.rate_here() / 10.0).max(1.0),
             at: now,
         }
     }
@@ -82,10 +104,11 @@ impl Sampler {
     }
 
     fn refill(&mut self, now: Instant) {
-        let rate = f64::from(self.sampling.rate);
+        let rate = self.sampling.rate_here();
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
-        self.allowance = (self.allowance + seconds * rate).min(rate);
+        // A part of a rate may be less than one row a second.
+        self.allowance = (self.allowance + seconds * rate).min(rate.max(1.0));
     }
 }
 
@@ -136,6 +159,23 @@ mod tests {
         assert_eq!(sampler.choose(1_000, 100, later).len(), 3);
         let much_later = now + Duration::from_secs(60);
         assert_eq!(sampler.choose(1_000, 100, much_later).len(), 10);
+    }
+
+    #[test]
+    fn processes_share_a_rate_and_none_of_them_is_left_without_a_row() {
+        let now = Instant::now();
+        for (rate, processes, in_ten_seconds) in [(100, 4, 250), (10, 1, 100), (1, 4, 3)] {
+            let sampling = Sampling::new(1, rate).expect("in range").among(processes);
+            let mut sampler = Sampler::new(sampling, now);
+            let shown: usize = (1..=40)
+                .map(|quarter| now + Duration::from_millis(250 * quarter))
+                .map(|now| sampler.choose(5_000, 5_000, now).len())
+                .sum();
+            // It begins with a part of a second's allowance, at least one row.
+            let begin = (rate as usize / processes / 10).max(1);
+            let few = in_ten_seconds..=in_ten_seconds + begin;
+            assert!(few.contains(&shown), "{rate} over {processes}: {shown}");
+        }
     }
 
     #[test]
