@@ -88,7 +88,7 @@ impl ServerArguments {
 /// The exit code of a refusal or failure.
 pub fn exit_code(error: &RemoteError) -> u8 {
     match error {
-        RemoteError::Unreachable { .. } => EXIT_UNREACHABLE,
+        RemoteError::Unreachable { .. } | RemoteError::BrokenOff { .. } => EXIT_UNREACHABLE,
         RemoteError::NotUnderstood(_) => 1,
         RemoteError::Refused(problem) => match problem.status {
             401 | 403 => EXIT_DENIED,

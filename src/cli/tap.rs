@@ -4,6 +4,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Args;
@@ -11,10 +12,10 @@ use clap::Args;
 use super::control::Output;
 use super::remote::{self, ServerArguments};
 use super::{EXIT_NOT_FOUND, failed};
-use crate::control::api::tap::{LIMIT_MAX, TapSummary};
+use crate::control::api::tap::{LIMIT_MAX, SECONDS_MAX, TapSummary};
 use crate::control::client;
 use crate::control::protocol::{Answer, Request, TapEnd, TapRequest};
-use crate::control::remote::{Remote, RemoteError, path_part};
+use crate::control::remote::{RemoteError, path_part};
 use crate::control::socket::DEFAULT_SOCKET;
 use crate::runtime::tap::{RATE_DEFAULT, RATE_MAX};
 
@@ -45,8 +46,8 @@ pub struct TapArguments {
     output: Output,
 }
 
-/// How long a server collects rows before it answers, in seconds.
-const SERVER_SECONDS: u64 = 1;
+/// How long a server may take for an answer that it ends by itself after [`SECONDS_MAX`].
+const ANSWER_LIMIT: Duration = Duration::from_secs(SECONDS_MAX + 30);
 
 /// Shows rows.
 pub fn tap(arguments: &TapArguments) -> ExitCode {
@@ -102,7 +103,7 @@ impl Showing {
     fn closing(&self, ended: TapEnd) -> String {
         let mut closing = match ended {
             TapEnd::Job => "the job has ended".to_owned(),
-            TapEnd::Limit | TapEnd::Time | TapEnd::Size => "that was all".to_owned(),
+            TapEnd::Limit | TapEnd::Time => "that was all".to_owned(),
         };
         if self.left_out > 0 {
             let left_out = self.left_out;
@@ -151,24 +152,39 @@ impl TapArguments {
         }
     }
 
-    /// The same of a server's job, which is asked again and again.
+    /// The same of a server's job. A server ends each answer after a while: then it is asked again.
     fn of_server(&self, job: &str, showing: &mut Showing) -> Result<Option<TapEnd>, ExitCode> {
         let server = self.server.connect()?;
         let mut first = true;
         loop {
-            let answer = match self.ask(&server, job, showing.lines_left) {
-                Ok(answer) => answer,
+            let (mut is_read, mut summary) = (true, None);
+            let path = self.path(job, showing.lines_left);
+            let answered = server.get_lines(&path, ANSWER_LIMIT, |line| {
+                match serde_json::from_str::<TapSummary>(line) {
+                    Ok(last) => summary = Some(last),
+                    Err(_) => is_read = showing.show(std::iter::once(line)),
+                }
+                is_read
+            });
+            match answered {
+                Ok(()) => {}
                 // It was there before.
                 Err(RemoteError::Refused(problem)) if !first && problem.status == 409 => {
                     return Ok(Some(TapEnd::Job));
                 }
                 Err(error) => return Err(remote::told(error)),
+            }
+            if !is_read {
+                return Ok(None);
+            }
+            let Some(summary) = summary else {
+                let error = RemoteError::NotUnderstood("it has no last line".to_owned());
+                return Err(remote::told(error));
             };
             first = false;
-            let (rows, summary) = split(&answer).map_err(|error| failed(error, 1))?;
             showing.left_out += summary.left_out;
-            if !showing.show(rows.lines()) {
-                return Ok(None);
+            if summary.ended == TapEnd::Job {
+                return Ok(Some(TapEnd::Job));
             }
             if showing.lines_left == Some(0) {
                 return Ok(Some(TapEnd::Limit));
@@ -176,24 +192,14 @@ impl TapArguments {
         }
     }
 
-    fn ask(&self, server: &Remote, job: &str, left: Option<u64>) -> Result<String, RemoteError> {
-        server.get_text(&format!(
-            "/v1/jobs/{}/tap/{}?limit={}&seconds={SERVER_SECONDS}&every={}&rate={}",
+    fn path(&self, job: &str, left: Option<u64>) -> String {
+        format!(
+            "/v1/jobs/{}/tap/{}?limit={}&seconds={SECONDS_MAX}&every={}&rate={}",
             path_part(job),
             path_part(&self.relation),
             left.unwrap_or(LIMIT_MAX).min(LIMIT_MAX),
             self.every,
             self.rate
-        ))
+        )
     }
-}
-
-/// The rows of a server's answer, and its last line.
-fn split(answer: &str) -> Result<(&str, TapSummary), RemoteError> {
-    let answer = answer.trim_end();
-    let (rows, last) = answer.rsplit_once('\n').unwrap_or(("", answer));
-    let summary = serde_json::from_str(last);
-    let summary =
-        summary.map_err(|error| RemoteError::NotUnderstood(format!("its last line: {error}")))?;
-    Ok((rows, summary))
 }

@@ -12,6 +12,7 @@ pub mod measurements;
 mod metrics;
 mod operations;
 mod problem;
+mod stream;
 pub mod tap;
 mod tokens;
 pub mod views;

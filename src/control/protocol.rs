@@ -158,8 +158,6 @@ pub enum TapEnd {
     Time,
     /// The job has ended.
     Job,
-    /// The answer of a server is as long as it may be.
-    Size,
 }
 
 #[cfg(test)]

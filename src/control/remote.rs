@@ -32,6 +32,17 @@ pub enum RemoteError {
     /// The server refused.
     #[error("{}", .0.detail)]
     Refused(Box<Problem>),
+    /// An answer that comes bit by bit came only in part.
+    #[error(
+        "the answer of {server} broke off: {reason}. The server has ended, or it has given up a reader that took nothing for \
+         half a minute: ask again"
+    )]
+    BrokenOff {
+        /// Where.
+        server: String,
+        /// Why.
+        reason: String,
+    },
     /// The answer comes from another release, or from something else.
     #[error("the server's answer is not understood: {0}")]
     NotUnderstood(String),
@@ -80,13 +91,42 @@ impl Remote {
         self.call(self.request(Method::GET, path))
     }
 
-    /// Reads something that is no single JSON value.
+    /// Reads lines as they come, for as long as `take` wants more of them; the server may take so long until the last one.
     ///
     /// # Errors
     /// [`RemoteError`].
-    pub fn get_text(&self, path: &str) -> Result<String, RemoteError> {
-        let answer = self.answer(self.request(Method::GET, path))?;
-        String::from_utf8(answer).map_err(|error| RemoteError::NotUnderstood(error.to_string()))
+    pub fn get_lines(
+        &self,
+        path: &str,
+        limit: Duration,
+        mut take: impl FnMut(&str) -> bool,
+    ) -> Result<(), RemoteError> {
+        let request = self.request(Method::GET, path).timeout(limit);
+        self.runtime.block_on(async {
+            let sent = request.send().await;
+            let mut response = sent.map_err(|error| self.unreachable(&error))?;
+            let status = response.status();
+            if !status.is_success() {
+                let refusal = response.bytes().await;
+                let refusal = refusal.map_err(|error| self.unreachable(&error))?;
+                return Err(refused(status, &refusal));
+            }
+            let mut text = Vec::new();
+            let broken_off = |error: reqwest::Error| RemoteError::BrokenOff {
+                server: self.server.clone(),
+                reason: innermost(&error),
+            };
+            while let Some(part) = response.chunk().await.map_err(broken_off)? {
+                text.extend_from_slice(&part);
+                while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = text.drain(..=end).collect();
+                    if !take(String::from_utf8_lossy(&line[..end]).as_ref()) {
+                        return Ok(());
+                    }
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Asks for a change, with a body, and a key if it may be sent again.
@@ -137,20 +177,28 @@ impl Remote {
             let status = response.status();
             Ok((status, response.bytes().await?))
         };
-        let (status, bytes): (StatusCode, _) =
-            self.runtime
-                .block_on(exchange)
-                .map_err(|error: reqwest::Error| RemoteError::Unreachable {
-                    server: self.server.clone(),
-                    reason: innermost(&error),
-                })?;
-        if status.is_success() {
-            return Ok(bytes.to_vec());
+        let (status, bytes): (StatusCode, _) = self
+            .runtime
+            .block_on(exchange)
+            .map_err(|error| self.unreachable(&error))?;
+        match status.is_success() {
+            true => Ok(bytes.to_vec()),
+            false => Err(refused(status, &bytes)),
         }
-        Err(match serde_json::from_slice(&bytes) {
-            Ok(problem) => RemoteError::Refused(Box::new(problem)),
-            Err(_) => RemoteError::NotUnderstood(format!("status {status}")),
-        })
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> RemoteError {
+        RemoteError::Unreachable {
+            server: self.server.clone(),
+            reason: innermost(error),
+        }
+    }
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> RemoteError {
+    match serde_json::from_slice(body) {
+        Ok(problem) => RemoteError::Refused(Box::new(problem)),
+        Err(_) => RemoteError::NotUnderstood(format!("status {status}")),
     }
 }
 

@@ -1,8 +1,14 @@
 //! `/v1/jobs/{name}/tap/{relation}`
 
-use std::{io, path::Path as FilePath, time::Duration};
+use std::{
+    io,
+    path::{Path as FilePath, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use axum::{
+    body::Body,
     extract::{Path, State},
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
@@ -18,6 +24,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::json::Asked;
 use super::problem::{Kind, Problem};
+use super::stream::{self, Lines};
 use crate::control::client::unexpected;
 use crate::control::protocol::{Answer, Request, TapEnd, TapRequest, Tapped};
 use crate::runtime::tap::{RATE_DEFAULT, RATE_MAX};
@@ -25,13 +32,11 @@ use crate::runtime::tap::{RATE_DEFAULT, RATE_MAX};
 /// The media type of lines of JSON.
 pub const MEDIA_TYPE: &str = "application/x-ndjson";
 /// Rows of an answer at most.
-pub const LIMIT_MAX: u64 = 10_000;
+pub const LIMIT_MAX: u64 = 1_000_000;
 const LIMIT_DEFAULT: u64 = 100;
-/// How long an answer takes at most, in seconds: less than a request may take.
-pub const SECONDS_MAX: u64 = 20;
+/// How long an answer takes at most, in seconds. The limit of a request is that of its head: this one begins behind it.
+pub const SECONDS_MAX: u64 = 300;
 const SECONDS_DEFAULT: u64 = 10;
-/// An answer that has become so long ends.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// How long a job may say nothing: it says something every second.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -41,10 +46,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 #[serde(deny_unknown_fields)]
 pub struct TapQuery {
     /// How many rows at most.
-    #[param(default = 100, minimum = 1, maximum = 10000)]
+    #[param(default = 100, minimum = 1, maximum = 1000000)]
     limit: Option<u64>,
     /// For how long at most, in seconds.
-    #[param(default = 10, minimum = 1, maximum = 20)]
+    #[param(default = 10, minimum = 1, maximum = 300)]
     seconds: Option<u64>,
     /// One row of so many.
     #[param(default = 1, minimum = 1)]
@@ -91,8 +96,9 @@ impl TapQuery {
     }
 }
 
-/// Rows of a view or source as they pass, a line each, and a last line of what was left out: `{"row":{..}}` for a stream;
-/// `{"change":"insert","row":{..}}`, `"update"` with the row `before`, or `"delete"` for a table.
+/// Rows of a view or source, sent as they pass, a line each, and a last line of what was left out: `{"row":{..}}` for a stream;
+/// `{"change":"insert","row":{..}}`, `"update"` with the row `before`, or `"delete"` for a table. It ends with the first of its limits or
+/// with the job; an answer without that last line has broken off.
 #[utoipa::path(
     get, path = "/v1/jobs/{name}/tap/{relation}", tag = "jobs", operation_id = "tapJob",
     params(
@@ -101,7 +107,7 @@ impl TapQuery {
         TapQuery,
     ),
     responses(
-        (status = 200, description = "Lines of JSON; the last one is a `TapSummary`", body = String,
+        (status = 200, description = "Lines of JSON as they come; the last one is a `TapSummary`", body = String,
             content_type = "application/x-ndjson"),
         (status = "default", description = "A problem", body = Problem, content_type = "application/problem+json"),
     ),
@@ -114,24 +120,34 @@ pub async fn tap(
 ) -> Result<Response, Problem> {
     let request = query.request(relation)?;
     let job = name.clone();
-    let socket = api
-        .blocking(move |parts| Ok(parts.folders.socket(parts.registry.job(&job)?.0.id)))
+    let (socket, place) = api
+        .blocking(move |parts| {
+            let socket = parts.folders.socket(parts.registry.job(&job)?.0.id);
+            Ok((socket, parts.folders.stream(next_stream())))
+        })
         .await?;
-    let tapping = Tapping::begin(&socket, request).await;
-    let lines = match tapping {
-        Ok(tapping) => tapping.lines().await?,
-        Err(error) => {
-            let detail = format!("no process of {name} answers, so no rows pass: {error}");
-            return Err(Problem::new(Kind::Conflict, detail));
-        }
-    };
-    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], lines).into_response())
+    let mut tapping = Tapping::begin(&socket, request).await.map_err(|error| {
+        let detail = format!("no process of {name} answers, so no rows pass: {error}");
+        Problem::new(Kind::Conflict, detail)
+    })?;
+    // What is wrong is told now: afterwards the answer has begun.
+    let first = tapping.next().await?;
+    let body = tapping.pass_on(first, place).await.map_err(|error| {
+        let detail = format!("rows cannot be passed on: {error}");
+        Problem::new(Kind::Internal, detail)
+    })?;
+    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], body).into_response())
+}
+
+/// A number that no other answer of this server has.
+fn next_stream() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// An open tap of a job. It closes with its connection: when this is dropped, because the client has gone.
 struct Tapping {
     answers: BufReader<UnixStream>,
-    lines: String,
 }
 
 impl Tapping {
@@ -143,38 +159,44 @@ impl Tapping {
             .await?;
         Ok(Self {
             answers: BufReader::new(connection),
-            lines: String::new(),
         })
     }
 
-    /// All lines, with the summary behind them.
-    async fn lines(mut self) -> Result<String, Problem> {
-        let mut last = self.next().await?;
-        while last.ended.is_none() {
-            last = match self.next().await {
-                // Whatever is wrong now, rows have been shown.
-                Err(_) => Tapped {
-                    ended: Some(TapEnd::Job),
-                    ..last
-                },
-                Ok(_) if self.lines.len() > ANSWER_BYTES_MAX => Tapped {
-                    ended: Some(TapEnd::Size),
-                    ..last
-                },
-                Ok(next) => next,
-            };
-        }
-        let summary = TapSummary {
-            left_out: last.left_out,
-            ended: last.ended.unwrap_or(TapEnd::Job),
-        };
-        let internal = |error: serde_json::Error| Problem::new(Kind::Internal, error.to_string());
-        self.lines += &serde_json::to_string(&summary).map_err(internal)?;
-        self.lines.push('\n');
-        Ok(self.lines)
+    /// A body of these rows and all that follow, for as long as somebody reads it.
+    async fn pass_on(self, first: Tapped, place: PathBuf) -> io::Result<Body> {
+        let (lines, body) = stream::open(&place).await?;
+        tokio::spawn(self.pass(first, lines));
+        Ok(body)
     }
 
-    /// Takes the lines of the next answer.
+    async fn pass(mut self, first: Tapped, mut lines: Lines) {
+        let mut last = first;
+        while lines.send(&text(&last)).await {
+            if let Some(ended) = last.ended {
+                let summary = TapSummary {
+                    left_out: last.left_out,
+                    ended,
+                };
+                // It is made of a number and a word: always JSON.
+                let summary = serde_json::to_string(&summary).unwrap_or_default();
+                if lines.send(&format!("{summary}\n")).await {
+                    lines.end().await;
+                }
+                return;
+            }
+            last = tokio::select! {
+                next = self.next() => next.unwrap_or(Tapped {
+                    // Whatever is wrong now, rows have been shown.
+                    lines: Vec::new(),
+                    left_out: last.left_out,
+                    ended: Some(TapEnd::Job),
+                }),
+                () = lines.left() => return,
+            };
+        }
+    }
+
+    /// The next answer.
     async fn next(&mut self) -> Result<Tapped, Problem> {
         let silent = |reason: String| {
             let detail = format!("the job does not answer: {reason}");
@@ -188,17 +210,16 @@ impl Tapping {
             Err(error) => return Err(silent(error.to_string())),
         }
         match serde_json::from_str(&line) {
-            Ok(Answer::Tapped(tapped)) => {
-                for line in &tapped.lines {
-                    self.lines.push_str(line);
-                    self.lines.push('\n');
-                }
-                Ok(tapped)
-            }
+            Ok(Answer::Tapped(tapped)) => Ok(tapped),
             Ok(Answer::NotFound(reason)) => Err(Problem::new(Kind::NotFound, reason)),
             Ok(Answer::Refused(reason)) => Err(Problem::new(Kind::Conflict, reason)),
             Ok(other) => Err(Problem::new(Kind::Internal, unexpected(&other))),
             Err(error) => Err(Problem::new(Kind::Internal, error.to_string())),
         }
     }
+}
+
+fn text(tapped: &Tapped) -> String {
+    let lines = tapped.lines.iter();
+    lines.flat_map(|line| [line.as_str(), "\n"]).collect()
 }

@@ -116,13 +116,17 @@ impl Server {
         token.trim().to_owned()
     }
 
-    /// A command of the command line, as the admin.
+    /// A command of the command line, as the admin, run to its end.
     pub fn cli(&self, arguments: &[&str]) -> Process {
+        self.cli_command(arguments).run(LIMIT)
+    }
+
+    /// The same, not started yet.
+    pub fn cli_command(&self, arguments: &[&str]) -> Command {
         Command::tidewright(&self.folder.path().join("cli"))
             .args(arguments)
             .env("TIDEWRIGHT_SERVER", &*self.url)
             .env("TIDEWRIGHT_TOKEN", self.admin_token())
-            .run(LIMIT)
     }
 
     /// A command that must succeed, and the JSON that it prints.
