@@ -1,5 +1,7 @@
 //! Where the API is served: an address, TLS, and limits on what a connection may take.
 
+mod patient;
+
 use std::{
     io,
     net::SocketAddr,
@@ -24,10 +26,14 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+use self::patient::Patient;
+
 /// Connections that are served at a time; more are closed at once.
 const CONNECTIONS_MAX: usize = 256;
 /// How long a client may take for the TLS handshake, and for the head of each request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that takes nothing of an answer for so long is given up.
+const TAKING_TIMEOUT: Duration = Duration::from_secs(30);
 /// Headers of a request.
 const HEADERS_MAX: usize = 64;
 /// Bytes of a request's head.
@@ -136,6 +142,7 @@ async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
 ) -> Result<(), Failure> {
+    let stream = Patient::new(stream, TAKING_TIMEOUT);
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
