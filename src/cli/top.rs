@@ -4,6 +4,7 @@ mod ask;
 mod job_page;
 mod jobs_page;
 mod numbers;
+mod prose;
 mod table;
 mod terminal;
 mod view;
@@ -90,7 +91,11 @@ fn once(place: &Place, target: Target, output: Output) -> ExitCode {
             Err(unseen) => return failed(unseen.why, unseen.code),
         }
     }
-    let text: Vec<_> = view.lines().iter().map(|line| line.to_string()).collect();
+    let text: Vec<_> = view
+        .lines(usize::MAX)
+        .iter()
+        .map(|line| line.to_string())
+        .collect();
     let lines: Vec<_> = text.iter().map(|line| line.trim_end()).collect();
     output.print(&last, &lines.join("\n"))
 }

@@ -9,19 +9,27 @@ use ratatui::{
 
 use super::ask::JobSeen;
 use super::numbers::{amount, bytes, percent, rate, seconds_between, span};
+use super::prose::wrapped;
 use super::table::{Column, table};
 use crate::control::api::views::JobView;
 use crate::metrics::health::{Health, Verdict};
 use crate::metrics::measurements::{BUCKETS_S, Breaker, Distribution, Measurements, Sink, Split};
 use crate::metrics::watermarks::HeldBy;
 
-/// The page.
-pub(super) fn lines(now: &JobSeen, before: Option<&JobSeen>) -> Vec<Line<'static>> {
+/// The page. Sentences take as many lines of this width as they need; tables are made for 80 columns.
+pub(super) fn lines(now: &JobSeen, before: Option<&JobSeen>, width: usize) -> Vec<Line<'static>> {
+    let sentence = |line| wrapped(line, width, 2);
     let mut lines = Vec::new();
     if let Some(view) = &now.view {
-        lines.extend(said(view, now.at_ms));
+        lines.extend(said(view, now.at_ms).into_iter().flat_map(sentence));
     }
-    lines.extend(now.health.as_ref().map(verdict));
+    lines.extend(
+        now.health
+            .as_ref()
+            .map(verdict)
+            .into_iter()
+            .flat_map(sentence),
+    );
     let Some(measured) = &now.measured else {
         lines.push(Line::from(
             "nothing is measured now: no process of the job answers",
@@ -34,8 +42,9 @@ pub(super) fn lines(now: &JobSeen, before: Option<&JobSeen>) -> Vec<Line<'static
         now: measured,
         before: before.filter(same),
     };
-    lines.push(page.title());
-    lines.extend(page.overview());
+    lines.extend(sentence(page.title()));
+    let named = page.overview().into_iter();
+    lines.extend(named.flat_map(|line| wrapped(line, width, NAME_WIDTH)));
     for part in [page.views(), page.sinks(), page.splits(), page.operators()] {
         if part.len() > 1 {
             lines.push(Line::default());
@@ -92,10 +101,7 @@ impl JobPage<'_> {
         let state = if now.running { "running" } else { "restoring" };
         let workers = match now.processes {
             0 | 1 => format!("{} worker(s)", now.workers),
-            processes => format!(
-                "process {} of {processes}, {} worker(s)",
-                now.process, now.workers
-            ),
+            processes => format!("{processes} processes, {} worker(s)", now.workers),
         };
         let up = span(seconds_between(now.started_ms, now.at_ms));
         Line::from(vec![
@@ -194,7 +200,7 @@ impl JobPage<'_> {
             Column::right("ROWS/S", 8),
             Column::right("ROWS", 8),
             Column::right("LATE", 8),
-            Column::left("EVENT TIME BEHIND", 26),
+            Column::left("EVENT TIME BEHIND", 24),
         ];
         let row = |(view, rows): (&String, &u64)| {
             let per_second = self.per_second(|measured| count(&measured.view_rows, view));
@@ -222,12 +228,12 @@ impl JobPage<'_> {
 
     fn sinks(&self) -> Vec<Line<'static>> {
         const COLUMNS: [Column; 6] = [
-            Column::left("SINK", 24),
-            Column::right("ROWS/S", 8),
-            Column::right("ROWS", 8),
-            Column::right("WAITING", 8),
-            Column::right("BEHIND", 8),
-            Column::left("STORE", 18),
+            Column::left("SINK", 19),
+            Column::right("ROWS/S", 7),
+            Column::right("ROWS", 7),
+            Column::right("WAITING", 7),
+            Column::right("BEHIND", 7),
+            Column::left("STORE", 23),
         ];
         let row = |sink: &Sink| {
             let rows = |measured: &Measurements| {
@@ -254,11 +260,11 @@ impl JobPage<'_> {
     /// Those that are furthest behind come first.
     fn splits(&self) -> Vec<Line<'static>> {
         const COLUMNS: [Column; 5] = [
-            Column::left("SOURCE / SPLIT", 24),
-            Column::right("RECORDS", 8),
-            Column::right("BEHIND", 8),
+            Column::left("SOURCE / SPLIT", 31),
+            Column::right("RECORDS", 7),
+            Column::right("BEHIND", 7),
             Column::right("EVENT T.", 8),
-            Column::left("", 26),
+            Column::left("", 19),
         ];
         let mut splits: Vec<&Split> = self.now.splits.iter().collect();
         splits.sort_by(|left, right| {
@@ -335,6 +341,9 @@ impl JobPage<'_> {
         (seconds > 0.0).then_some(seconds)
     }
 }
+
+/// The part of a line in front of a named value.
+const NAME_WIDTH: usize = 15;
 
 fn named(name: &str, value: String) -> Line<'static> {
     Line::from(format!("  {name:<12} {value}"))

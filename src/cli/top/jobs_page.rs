@@ -8,6 +8,7 @@ use ratatui::{
 use super::ask::JobsSeen;
 use super::job_page::verdict;
 use super::numbers::{amount, bytes, rate, seconds_between, span};
+use super::prose::wrapped;
 use super::table::{Column, table};
 use crate::control::api::views::JobView;
 use crate::control::lifecycle::JobState;
@@ -21,6 +22,8 @@ pub(super) struct JobsPage<'a> {
     pub(super) before: Option<&'a JobsSeen>,
     /// The job that a key would open.
     pub(super) chosen: usize,
+    /// How wide the terminal is, in columns.
+    pub(super) width: usize,
 }
 
 const COLUMNS: [Column; 7] = [
@@ -55,9 +58,11 @@ impl JobsPage<'_> {
         lines.extend(rows);
         if let Some(chosen) = jobs.get(self.chosen) {
             lines.push(Line::default());
-            lines.extend(chosen.job.health.as_ref().map(verdict));
+            let health = chosen.job.health.as_ref().map(verdict);
             let error = chosen.job.last_error.as_ref();
-            lines.extend(error.map(|error| Line::from(format!("last error: {error}"))));
+            let error = error.map(|error| Line::from(format!("last error: {error}")));
+            let sentences = health.into_iter().chain(error);
+            lines.extend(sentences.flat_map(|line| wrapped(line, self.width, 2)));
         }
         lines
     }

@@ -32,16 +32,23 @@ impl Column {
         }
     }
 
-    /// A cell that is too long is cut, and shows it.
+    /// A cell that is too long is cut, and shows where: of words the middle is missing, as names differ at their ends.
     fn cell(&self, mut cell: Span<'static>) -> Span<'static> {
         let width = self.width;
-        let mut text = cell.content.into_owned();
-        if let Some((end, _)) = text.char_indices().nth(width.saturating_sub(1))
-            && text.chars().count() > width
-        {
-            text.truncate(end);
-            text.push('…');
-        }
+        let text: Vec<char> = cell.content.chars().collect();
+        let missing = (text.len() + 1).saturating_sub(width);
+        let text: String = match (text.len() <= width, self.right) {
+            (true, _) => text.iter().collect(),
+            (false, true) => text[..width - 1].iter().chain(['…'].iter()).collect(),
+            (false, false) => {
+                let (start, end) = text.split_at(width / 2);
+                start
+                    .iter()
+                    .chain(['…'].iter())
+                    .chain(&end[missing..])
+                    .collect()
+            }
+        };
         cell.content = match self.right {
             true => format!("{text:>width$}  "),
             false => format!("{text:<width$}  "),
@@ -82,7 +89,7 @@ mod tests {
         let expected = [
             "NAME      N  ",
             "short     7  ",
-            "too l…  12…  ",
+            "too…ng  12…  ",
             "größer    1  ",
         ];
         assert_eq!(lines, expected);

@@ -1,5 +1,6 @@
 //! What `top` shows, and what keys do to it: no terminal, no clock, no requests.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use ratatui::{
@@ -13,6 +14,7 @@ use ratatui::{
 use super::ask::{Seen, Target};
 use super::job_page;
 use super::jobs_page::JobsPage;
+use super::prose::wrapped;
 use super::terminal::Wish;
 
 /// Rates are those of this time, in milliseconds.
@@ -28,6 +30,8 @@ pub(super) struct View {
     trouble: Option<String>,
     /// The first line that is shown, or the chosen job.
     at: usize,
+    /// How wide it was when it was drawn last, in columns.
+    width: Cell<usize>,
 }
 
 /// What a key asks for beyond another look at the same.
@@ -49,6 +53,7 @@ impl View {
             seen: VecDeque::new(),
             trouble: None,
             at: 0,
+            width: Cell::new(80),
         }
     }
 
@@ -107,13 +112,16 @@ impl View {
     fn last(&self) -> usize {
         match self.seen.back() {
             Some(Seen::Jobs(jobs)) => jobs.jobs.len().saturating_sub(1),
-            Some(Seen::Job(_)) => self.lines().len().saturating_sub(1),
+            Some(Seen::Job(_)) => {
+                let lines = self.lines(self.width.get());
+                lines.len().saturating_sub(1)
+            }
             None => 0,
         }
     }
 
-    /// Everything, whether there is room for it or not.
-    pub(super) fn lines(&self) -> Vec<Line<'static>> {
+    /// Everything, whether there are enough lines for it or not; sentences are broken at this width.
+    pub(super) fn lines(&self, width: usize) -> Vec<Line<'static>> {
         let before = self.seen.front().filter(|_| self.seen.len() > 1);
         match (self.seen.back(), before) {
             (None, _) => vec![Line::from(match &self.trouble {
@@ -126,12 +134,13 @@ impl View {
                     now,
                     before,
                     chosen: self.at,
+                    width,
                 };
                 page.lines()
             }
             (Some(Seen::Job(now)), before) => {
                 let before = before.and_then(Seen::job);
-                job_page::lines(now, before)
+                job_page::lines(now, before, width)
             }
         }
     }
@@ -146,14 +155,19 @@ impl View {
     }
 }
 
-/// Draws as much as there is room for: the page from where it has been scrolled to, and a last line of help or trouble.
+/// Draws as much as there is room for: the page from where it has been scrolled to, and below it help or trouble.
 impl Widget for &View {
     fn render(self, area: Rect, buffer: &mut Buffer) {
-        let Some(room) = area.height.checked_sub(1) else {
+        let width = usize::from(area.width);
+        let height = usize::from(area.height);
+        self.width.set(width);
+        let mut foot = wrapped(self.foot(), width, 0);
+        // However much there is to say, some of the page stays.
+        foot.truncate((height / 2).max(1));
+        let Some(room) = height.checked_sub(foot.len()) else {
             return;
         };
-        let lines = self.lines();
-        let room = usize::from(room);
+        let lines = self.lines(width);
         let first = match self.target {
             // What is chosen stays in sight, below the headings.
             Target::Jobs => (self.at + 3).saturating_sub(room),
@@ -163,8 +177,8 @@ impl Widget for &View {
         for (line, row) in lines.into_iter().skip(first).take(room).zip(rows) {
             line.render(row, buffer);
         }
-        if let Some(last) = area.rows().next_back() {
-            self.foot().render(last, buffer);
+        for (line, row) in foot.into_iter().zip(area.rows().skip(room)) {
+            line.render(row, buffer);
         }
     }
 }

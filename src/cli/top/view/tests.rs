@@ -1,3 +1,5 @@
+mod crowded;
+
 use std::collections::BTreeMap;
 
 use ratatui::{Terminal, backend::TestBackend};
@@ -151,12 +153,12 @@ fn a_job_fits_on_a_small_terminal() {
         "VIEW                        ROWS/S      ROWS      LATE  EVENT TIME BEHIND",
         "customer                        50       600         3",
         "",
-        "SINK                        ROWS/S      ROWS   WAITING    BEHIND  STORE",
-        "hot                             25       300        12         -  down for 3.0 s",
+        "SINK                  ROWS/S     ROWS  WAITING   BEHIND  STORE",
+        "hot                       25      300       12        -  down for 3.0 s",
         "",
-        "SOURCE / SPLIT             RECORDS    BEHIND  EVENT T.",
-        "events / 1                    1500      95 s         -  holds the watermark",
-        "events / 0                       0      0 ms         -",
+        "SOURCE / SPLIT                   RECORDS   BEHIND  EVENT T.",
+        "events / 1                          1500     95 s         -  holds the watermark",
+        "events / 0                             0     0 ms         -",
         "",
         "OPERATOR                                        BUSY   BACKPR.      IDLE",
         "customer/join                                   25 %       0 %      75 %",
