@@ -4,7 +4,6 @@
 //! DATA/registry.redb           jobs, versions, operations, hashes of tokens
 //! DATA/admin.token             the first admin token, for whoever may read this folder
 //! DATA/run/ID.sock             control socket of a job
-//! DATA/run/s-NUMBER            where the server hands itself an answer that is sent while it is made; gone at once
 //! DATA/run/ID-ATTEMPT/         of one start of its processes: hosts, and I.outcome, how process I ended in its own words
 //! DATA/jobs/NAME/              the job's working folder: job.yaml, logs/, and what its job file names by relative paths
 //! ```
@@ -69,12 +68,6 @@ impl Folders {
     #[must_use]
     pub fn socket(&self, id: u64) -> PathBuf {
         self.data.join(format!("run/{id}.sock"))
-    }
-
-    /// A socket of the server's own, for a moment.
-    #[must_use]
-    pub fn stream(&self, number: u64) -> PathBuf {
-        self.data.join(format!("run/s-{number}"))
     }
 
     fn start(&self, id: u64, attempt: u64) -> PathBuf {

@@ -34,8 +34,8 @@ pub enum RemoteError {
     Refused(Box<Problem>),
     /// An answer that comes bit by bit came only in part.
     #[error(
-        "the answer of {server} broke off: {reason}. The server has ended, or it has given up a reader that took nothing for \
-         half a minute: ask again"
+        "the answer of {server} broke off: {reason}. The server has ended, the job does not answer it, or it has given up a \
+         reader that took nothing for half a minute: ask again"
     )]
     BrokenOff {
         /// Where.

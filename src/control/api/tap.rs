@@ -1,11 +1,6 @@
 //! `/v1/jobs/{name}/tap/{relation}`
 
-use std::{
-    io,
-    path::{Path as FilePath, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{fmt::Display, io, path::Path as FilePath, time::Duration};
 
 use axum::{
     body::Body,
@@ -120,11 +115,8 @@ pub async fn tap(
 ) -> Result<Response, Problem> {
     let request = query.request(relation)?;
     let job = name.clone();
-    let (socket, place) = api
-        .blocking(move |parts| {
-            let socket = parts.folders.socket(parts.registry.job(&job)?.0.id);
-            Ok((socket, parts.folders.stream(next_stream())))
-        })
+    let socket = api
+        .blocking(move |parts| Ok(parts.folders.socket(parts.registry.job(&job)?.0.id)))
         .await?;
     let mut tapping = Tapping::begin(&socket, request).await.map_err(|error| {
         let detail = format!("no process of {name} answers, so no rows pass: {error}");
@@ -132,17 +124,8 @@ pub async fn tap(
     })?;
     // What is wrong is told now: afterwards the answer has begun.
     let first = tapping.next().await?;
-    let body = tapping.pass_on(first, place).await.map_err(|error| {
-        let detail = format!("rows cannot be passed on: {error}");
-        Problem::new(Kind::Internal, detail)
-    })?;
-    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], body).into_response())
-}
-
-/// A number that no other answer of this server has.
-fn next_stream() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    let first = first.ok_or_else(|| silent("it has ended"))?;
+    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], tapping.pass_on(first)).into_response())
 }
 
 /// An open tap of a job. It closes with its connection: when this is dropped, because the client has gone.
@@ -163,15 +146,15 @@ impl Tapping {
     }
 
     /// A body of these rows and all that follow, for as long as somebody reads it.
-    async fn pass_on(self, first: Tapped, place: PathBuf) -> io::Result<Body> {
-        let (lines, body) = stream::open(&place).await?;
+    fn pass_on(self, first: Tapped) -> Body {
+        let (lines, body) = stream::open();
         tokio::spawn(self.pass(first, lines));
-        Ok(body)
+        body
     }
 
-    async fn pass(mut self, first: Tapped, mut lines: Lines) {
+    async fn pass(mut self, first: Tapped, lines: Lines) {
         let mut last = first;
-        while lines.send(&text(&last)).await {
+        while lines.send(text(&last)).await {
             if let Some(ended) = last.ended {
                 let summary = TapSummary {
                     left_out: last.left_out,
@@ -179,38 +162,38 @@ impl Tapping {
                 };
                 // It is made of a number and a word: always JSON.
                 let summary = serde_json::to_string(&summary).unwrap_or_default();
-                if lines.send(&format!("{summary}\n")).await {
+                if lines.send(format!("{summary}\n")).await {
                     lines.end().await;
                 }
                 return;
             }
-            last = tokio::select! {
-                next = self.next() => next.unwrap_or(Tapped {
-                    // Whatever is wrong now, rows have been shown.
+            let next = tokio::select! {
+                next = self.next() => next,
+                () = lines.left() => return,
+            };
+            last = match next {
+                // A job that ends waits for nobody who watches.
+                Ok(next) => next.unwrap_or(Tapped {
                     lines: Vec::new(),
                     left_out: last.left_out,
                     ended: Some(TapEnd::Job),
                 }),
-                () = lines.left() => return,
+                // The answer breaks off.
+                Err(problem) => return tracing::warn!("a tap was given up: {}", problem.detail),
             };
         }
     }
 
-    /// The next answer.
-    async fn next(&mut self) -> Result<Tapped, Problem> {
-        let silent = |reason: String| {
-            let detail = format!("the job does not answer: {reason}");
-            Problem::new(Kind::Conflict, detail)
-        };
+    /// The next answer; nothing once the job has ended.
+    async fn next(&mut self) -> Result<Option<Tapped>, Problem> {
         let mut line = String::new();
         let read = timeout(SILENCE_MAX, self.answers.read_line(&mut line)).await;
-        match read.map_err(|error| silent(error.to_string()))? {
-            Ok(0) => return Err(silent("it has ended".to_owned())),
-            Ok(_) => {}
-            Err(error) => return Err(silent(error.to_string())),
+        read.map_err(silent)?.map_err(silent)?;
+        if !line.ends_with('\n') {
+            return Ok(None);
         }
         match serde_json::from_str(&line) {
-            Ok(Answer::Tapped(tapped)) => Ok(tapped),
+            Ok(Answer::Tapped(tapped)) => Ok(Some(tapped)),
             Ok(Answer::NotFound(reason)) => Err(Problem::new(Kind::NotFound, reason)),
             Ok(Answer::Refused(reason)) => Err(Problem::new(Kind::Conflict, reason)),
             Ok(other) => Err(Problem::new(Kind::Internal, unexpected(&other))),
@@ -219,7 +202,47 @@ impl Tapping {
     }
 }
 
+fn silent(reason: impl Display) -> Problem {
+    let detail = format!("the job does not answer: {reason}");
+    Problem::new(Kind::Conflict, detail)
+}
+
 fn text(tapped: &Tapped) -> String {
     let lines = tapped.lines.iter();
     lines.flat_map(|line| [line.as_str(), "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    /// The whole body for these answers of a job that is gone afterwards, if it comes whole.
+    async fn shown(answers: &str) -> Result<String, axum::Error> {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        far.write_all(answers.as_bytes()).await.unwrap();
+        drop(far);
+        let mut tapping = Tapping {
+            answers: BufReader::new(near),
+        };
+        let first = tapping.next().await.unwrap().unwrap();
+        let body = to_bytes(tapping.pass_on(first), 1_000).await?;
+        Ok(String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_tap_ends_with_its_job_and_breaks_off_if_that_is_not_understood() {
+        let answer = Answer::Tapped(Tapped {
+            lines: vec!["{}".to_owned()],
+            left_out: 3,
+            ended: None,
+        });
+        let answer = serde_json::to_string(&answer).unwrap();
+        let whole = "{}\n{\"left_out\":3,\"ended\":\"job\"}\n";
+        assert_eq!(shown(&format!("{answer}\n")).await.unwrap(), whole);
+        let half = &answer[..9];
+        assert_eq!(shown(&format!("{answer}\n{half}")).await.unwrap(), whole);
+        assert!(shown(&format!("{answer}\n{half}\n")).await.is_err());
+    }
 }
