@@ -25,6 +25,7 @@ mod presumed;
 pub mod read;
 mod replayed;
 mod resync;
+mod route;
 mod sinks;
 mod sources;
 mod specs;

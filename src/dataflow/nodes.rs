@@ -1,26 +1,21 @@
 //! From the plan's nodes to operators.
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
-use tidewright_jobs::plan::{JoinKind, Node, NodeId, Op, Plan, SourceKind};
-use tidewright_operators::DIFF;
+mod inputs;
+mod watch;
+
+use tidewright_jobs::plan::{Aggregate, JoinKind, Node, NodeId, Op, Plan, SourceKind};
 use tidewright_operators::differential;
-use tidewright_operators::route::Router;
-use tidewright_operators::routed::wire::WireSchema;
-use tidewright_operators::routed::{Parcels, RoutedBatch};
-use timely::container::CapacityContainerBuilder;
+use tidewright_operators::routed::RoutedBatch;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::operator::Operator as _;
-use timely::dataflow::operators::{Concat, Concatenate, Inspect};
+use timely::dataflow::operators::Concatenate;
 
 use super::Building;
 use super::node_state::{operator, state_name, table_key};
 use super::ownership::Owner;
-use super::replayed::{self, from_state};
+use super::replayed;
+use super::route::{Target, route};
 use super::specs::{self, made};
 use super::stateless::{self, Stage};
-use super::tap::Watched;
 use crate::runtime::clock;
 use crate::runtime::context::JobContext;
 use crate::runtime::failure::fail;
@@ -35,14 +30,6 @@ pub struct Relation<'scope> {
     pub live: Batches<'scope>,
     /// Its whole content at the epoch before that, where derived relations need it after a restore.
     pub replay: Option<Batches<'scope>>,
-}
-
-/// Who gets a row.
-pub enum Target<'a> {
-    /// The owner of its key: these columns.
-    Key(&'a [usize]),
-    /// One worker.
-    Worker(u64),
 }
 
 /// Builds all nodes; `sources` are the source operator's outputs, in the plan's order.
@@ -66,96 +53,9 @@ pub fn build<'scope>(
         building.stages.built(&building.scope, &node.name);
         relations.push(relation);
     }
-    let views = context.plan.views.iter().map(|(name, node)| (name, *node));
-    let sources = &context.plan.sources;
-    let sources = sources.iter().map(|source| (&source.name, source.node));
-    for (name, node) in views.chain(sources) {
-        let plan = &context.plan.nodes[node.0];
-        let watched = Watched::new(context.taps.of(name), name, plan);
-        let counter = context.stats.view_rows.get(name).cloned();
-        watch(watched, counter, &relations[node.0].live);
-    }
+    watch::views_and_sources(context, &relations);
     building.stages.skip(&building.scope);
     relations
-}
-
-/// Shows rows that pass to whoever taps them, and counts what a view makes: gains only, of a table.
-fn watch(watched: Watched, counter: Option<Counter>, rows: &Batches<'_>) {
-    rows.clone().inspect(move |batch: &RoutedBatch| {
-        watched.pass(&batch.rows);
-        if let Some(counter) = &counter {
-            let rows = match batch.rows.column_by_name(DIFF) {
-                None => batch.rows.num_rows(),
-                Some(diff) => gains(diff),
-            };
-            counter.add(rows as u64);
-        }
-    });
-}
-
-fn gains(diff: &arrow::array::ArrayRef) -> usize {
-    use arrow::array::AsArray;
-    let diffs = diff.as_primitive_opt::<arrow::datatypes::Int8Type>();
-    diffs.map_or(0, |diffs| {
-        diffs.values().iter().filter(|diff| **diff > 0).count()
-    })
-}
-
-/// Sends every row, with these visible columns, to the worker that owns it.
-pub fn route<'scope>(
-    building: &Building<'scope, '_>,
-    rows: Batches<'scope>,
-    schema: &SchemaRef,
-    target: Target<'_>,
-) -> Input<'scope> {
-    let workers = building.scope.peers();
-    if workers == 1 {
-        return Input::Here(rows);
-    }
-    let wire = made("rows between workers", WireSchema::new(schema));
-    let mut targets = match target {
-        Target::Worker(worker) => Targets::One(worker),
-        Target::Key(key) => Targets::ByKey(
-            Router::new(schema, key, workers)
-                .unwrap_or_else(|error| fail(&format!("cannot route by key: {error}"))),
-        ),
-    };
-    let parcels =
-        rows.unary::<CapacityContainerBuilder<Parcels>, _, _, _>(Pipeline, "Route", move |_, _| {
-            move |input, output| {
-                input.for_each(|capability, batches| {
-                    let mut session = output.session(&capability);
-                    for batch in batches.drain(..) {
-                        targets.split(batch.rows, |target, rows| {
-                            session.give(RoutedBatch { target, rows });
-                        });
-                    }
-                });
-            }
-        });
-    Input::Exchanged(parcels, wire)
-}
-
-/// Who gets the rows of a batch.
-enum Targets {
-    One(u64),
-    ByKey(Router),
-}
-
-impl Targets {
-    fn split(&mut self, rows: RecordBatch, mut give: impl FnMut(u64, RecordBatch)) {
-        match self {
-            Self::One(worker) => give(*worker, rows),
-            Self::ByKey(router) => {
-                let parts = router
-                    .route(rows)
-                    .unwrap_or_else(|error| fail(&format!("cannot route by key: {error}")));
-                for (worker, rows) in parts {
-                    give(worker as u64, rows);
-                }
-            }
-        }
-    }
 }
 
 /// Builds one node.
@@ -231,22 +131,8 @@ impl<'scope> Builder<'_, 'scope, '_> {
                 input,
                 keys,
                 aggregates,
-            } => {
-                let schema = self.schema(*input);
-                let spec =
-                    specs::table_aggregate(&node.name, &schema, keys, aggregates, &node.schema);
-                let rows = self.whole(*input);
-                let made = made(
-                    &node.name,
-                    differential::table_aggregate(rows, &spec, &specs::failures()),
-                );
-                self.derived(made)
-            }
+            } => self.table_aggregate(*input, keys, aggregates),
         }
-    }
-
-    fn schema(&self, node: NodeId) -> SchemaRef {
-        self.building.context.plan.nodes[node.0].schema.clone()
     }
 
     fn plan(&self) -> &Plan {
@@ -266,35 +152,6 @@ impl<'scope> Builder<'_, 'scope, '_> {
                 let rows = route(self.building, rows, &plan.schema, Target::Key(key));
                 self.durable(self.at, vec![rows])
             }
-        }
-    }
-
-    /// A table as an operator's state is made from it: all of it where that state is made again.
-    fn table(&self, input: NodeId, key: &[usize]) -> Input<'scope> {
-        let context = self.building.context;
-        let relation = &self.relations[input.0];
-        let rows = match context.is_rebuilt(&state_name(&context.plan, self.node)) {
-            true => from_state(self.building, relation),
-            false => relation.live.clone(),
-        };
-        route(self.building, rows, &self.schema(input), Target::Key(key))
-    }
-
-    fn routed(&self, input: NodeId, key: &[usize]) -> Input<'scope> {
-        let rows = self.relations[input.0].live.clone();
-        route(self.building, rows, &self.schema(input), Target::Key(key))
-    }
-
-    /// The source with whose splits the node keeps its rows and keys, if it does.
-    fn partition_local(&self) -> Option<usize> {
-        self.building.context.plan.partition_local(self.node)
-    }
-
-    /// Rows on the worker that has their group: that of its key, or the one that reads its partition, where they are.
-    fn grouped(&self, input: NodeId, key: &[usize]) -> Input<'scope> {
-        match self.partition_local() {
-            Some(_) => Input::Here(self.relations[input.0].live.clone()),
-            None => self.routed(input, key),
         }
     }
 
@@ -353,15 +210,6 @@ impl<'scope> Builder<'_, 'scope, '_> {
         Relation { live, replay }
     }
 
-    /// Everything that a relation holds and will change: what a derived relation is made from.
-    fn whole(&self, input: NodeId) -> Batches<'scope> {
-        let relation = &self.relations[input.0];
-        match relation.replay.clone() {
-            None => relation.live.clone(),
-            Some(replay) => relation.live.clone().concat(replay),
-        }
-    }
-
     fn table_join(
         &mut self,
         (left, left_on): (NodeId, &[usize]),
@@ -378,6 +226,19 @@ impl<'scope> Builder<'_, 'scope, '_> {
         let (left, right) = (self.whole(left), self.whole(right));
         let joined = differential::table_join(left, right, &spec, &specs::failures());
         self.derived(made(&self.node.name, joined))
+    }
+
+    fn table_aggregate(
+        &self,
+        input: NodeId,
+        keys: &[usize],
+        aggregates: &[Aggregate],
+    ) -> Relation<'scope> {
+        let (name, result) = (&self.node.name, &self.node.schema);
+        let spec = specs::table_aggregate(name, &self.schema(input), keys, aggregates, result);
+        let rows = self.whole(input);
+        let aggregated = differential::table_aggregate(rows, &spec, &specs::failures());
+        self.derived(made(name, aggregated))
     }
 
     /// Only what a derived relation makes after the restored epoch reaches anything durable.

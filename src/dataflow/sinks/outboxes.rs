@@ -13,8 +13,9 @@ use tidewright_operators::codec::RowCodec;
 use super::feed::{Input, input, log_dead_letters};
 use super::{OutgoingSink, is_keyed, stage_name, state_name};
 use crate::dataflow::Building;
-use crate::dataflow::nodes::{self, Relation, Target};
+use crate::dataflow::nodes::Relation;
 use crate::dataflow::ownership::Owner;
+use crate::dataflow::route::{Target, route};
 use crate::runtime::append_outbox::AppendOutbox;
 use crate::runtime::deliver::Outgoing;
 use crate::runtime::failure::fail;
@@ -78,8 +79,8 @@ fn keyed_outbox<'scope>(
     let operator = operator.unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
     let owner = Owner::of_outbox(&sink, context.place.processes);
     let rows = match owner {
-        Owner::First => nodes::route(building, input.rows, &input.schema, Target::Worker(0)),
-        _ => nodes::route(building, input.rows, &input.schema, Target::Key(&input.key)),
+        Owner::First => route(building, input.rows, &input.schema, Target::Worker(0)),
+        _ => route(building, input.rows, &input.schema, Target::Key(&input.key)),
     };
     wrap(
         building,
@@ -119,7 +120,7 @@ fn append_outbox<'scope>(
     );
     let operator = operator.unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
     let owner = Owner::of_outbox(&sink, context.place.processes);
-    let rows = nodes::route(building, input.rows, &input.schema, Target::Worker(0));
+    let rows = route(building, input.rows, &input.schema, Target::Worker(0));
     wrap(
         building,
         id,
