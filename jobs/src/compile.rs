@@ -1,22 +1,21 @@
 //! From a job file's text to a checked plan.
 
 mod settings;
+mod sinks;
+mod sources;
 mod views;
 
-use std::{collections::BTreeSet, sync::Arc};
-
-use arrow::datatypes::{Field, Schema};
+use std::collections::BTreeSet;
 
 pub use self::settings::{CheckpointSettings, JobSettings, StateSettings};
-use self::{settings::settings, views::Views};
+use self::{settings::settings, sinks::Sinks, sources::catalog_of, views::Views};
 use crate::{
-    check::{self, Feed, suggest},
+    check::suggest,
     definition::{Definition, SinkDefinition, SourceDefinition},
     diagnostics::{Diagnostic, Diagnostics, Fault, Report},
-    job::{DeadLetterLimit, Delivery, SinkConfig, SourceConfig, TOP_LEVEL_KEYS},
-    plan::{Plan, SinkInput, SinkPlan, SourceKind},
-    planner::{Mapped, Mapper, SourceDeclaration, map_views},
-    sql::{self, Catalog, EVENT_TIME, SourceOf},
+    job::TOP_LEVEL_KEYS,
+    plan::Plan,
+    planner::{Mapper, SourceDeclaration, map_views},
     tree::{Entry, MissingEnv, Surroundings, Tree, Value, apply_override, resolve_references},
 };
 
@@ -119,14 +118,6 @@ fn load(
         .into_iter()
         .for_each(|fault| report.warn(fault));
     Some(tree)
-}
-
-/// Where results go.
-#[derive(Default)]
-struct Sinks {
-    sinks: Vec<SinkPlan>,
-    delivery: Vec<(String, Delivery)>,
-    dead_letter_limit: Option<DeadLetterLimit>,
 }
 
 struct Compilation<'t> {
@@ -265,94 +256,6 @@ impl<'t> Compilation<'t> {
         tree.entries()
     }
 
-    fn sources(&mut self, report: &mut Report<'_>) -> Vec<SourceDeclaration> {
-        let entries = self.section("sources", report);
-        if let Some(tree) = self.tree.get("sources")
-            && entries.is_empty()
-            && matches!(tree.value, Value::Map(_) | Value::Null)
-        {
-            report.error(Fault::new(tree.position, "a job needs at least one source"));
-        }
-        let mut declarations = Vec::new();
-        for entry in entries {
-            report.take(check_name(entry).and_then(|()| check_source_name(entry)));
-            match check::source(&entry.key, &entry.value, report) {
-                Some(declaration) => declarations.push(declaration),
-                None => self.failed.push(entry.key.clone()),
-            }
-        }
-        declarations
-    }
-
-    fn is_sink_input(&self, name: &str) -> bool {
-        let sinks = self.tree.get("sinks").map_or(&[][..], Tree::entries);
-        let from = |entry: &Entry| entry.value.get("from")?.text().map(str::to_owned);
-        sinks.iter().filter_map(from).any(|from| from == name)
-    }
-
-    fn sinks(&mut self, mapped: &Mapped, report: &mut Report<'_>) -> Sinks {
-        let feeds = feeds(mapped);
-        let brokers = mapped
-            .sources
-            .iter()
-            .find_map(|source| match &source.config {
-                SourceConfig::Kafka(kafka) => Some(kafka.brokers.as_str()),
-                _ => None,
-            });
-        let mut made = Sinks::default();
-        let mut paths = BTreeSet::new();
-        for entry in self.section("sinks", report) {
-            report.take(check_name(entry));
-            let tree = &entry.value;
-            self.read
-                .extend(tree.get("from").and_then(Tree::text).map(str::to_owned));
-            let checked = check::sink(tree, &feeds, &self.failed, brokers, report);
-            if let Some((SinkConfig::Files(files), ..)) = &checked
-                && !paths.insert(files.path.clone())
-            {
-                let position = tree.position_of(&["files", "path"]);
-                let message = "another sink writes this file: each needs one of its own";
-                report.error(Fault::new(position, message));
-            }
-            if let Some((config, node, mode)) = checked {
-                made.sinks.push(SinkPlan {
-                    name: entry.key.clone(),
-                    config,
-                    input: SinkInput::Node(node),
-                });
-                made.delivery.push((entry.key.clone(), mode));
-            }
-        }
-        self.letters(brokers, &mut made, report);
-        made
-    }
-
-    /// The sinks of what could not be processed or came too late.
-    fn letters(&self, brokers: Option<&str>, made: &mut Sinks, report: &mut Report<'_>) {
-        let section = |key| {
-            let tree = self.tree.get(key);
-            tree.filter(|tree| !matches!(tree.value, Value::Null))
-        };
-        let special = |name: &str, config, input| SinkPlan {
-            name: name.to_owned(),
-            config,
-            input,
-        };
-        if let Some(tree) = section("dead_letter")
-            && let Some((config, limit)) = check::dead_letter(tree, brokers, report)
-        {
-            made.dead_letter_limit = limit;
-            let input = SinkInput::DeadLetters;
-            made.sinks
-                .extend(config.map(|config| special("dead_letter", config, input)));
-        }
-        if let Some(tree) = section("late")
-            && let Some(config) = check::append_sink(tree, brokers, report)
-        {
-            made.sinks.push(special("late", config, SinkInput::Late));
-        }
-    }
-
     fn warn_unused(&self, report: &mut Report<'_>) {
         for (section, what) in [("sources", "source"), ("views", "view")] {
             for entry in self.section(section, report) {
@@ -366,27 +269,6 @@ impl<'t> Compilation<'t> {
     }
 }
 
-/// What sinks can name: sources and views.
-fn feeds(mapped: &Mapped) -> Vec<Feed> {
-    let sources = mapped
-        .sources
-        .iter()
-        .map(|source| (source.name.clone(), source.node));
-    sources
-        .chain(mapped.views.iter().cloned())
-        .map(|(name, node)| {
-            let result = &mapped.nodes[node.0];
-            Feed {
-                name,
-                node,
-                schema: Arc::clone(&result.schema),
-                kind: result.kind.clone(),
-                twins: mapped.twins[node.0],
-            }
-        })
-        .collect()
-}
-
 /// Names are SQL identifiers, keys in metrics and parts of file names.
 fn check_name(entry: &Entry) -> Result<(), Fault> {
     let mut chars = entry.key.chars();
@@ -398,42 +280,4 @@ fn check_name(entry: &Entry) -> Result<(), Fault> {
     let message = format!("`{}` cannot be a name here", entry.key);
     Err(Fault::new(entry.key_position, message)
         .help("use lower-case letters, digits and _, beginning with a letter (dead_letter and late are taken)"))
-}
-
-/// Checkpoints keep the outbox of a sink under `sink/NAME`, and a table's rows under `NAME/upsert`.
-fn check_source_name(entry: &Entry) -> Result<(), Fault> {
-    if entry.key != "sink" {
-        return Ok(());
-    }
-    let message = "`sink` cannot be the name of a source: it is that of all sinks in checkpoints";
-    Err(Fault::new(entry.key_position, message).help("choose another name"))
-}
-
-/// The sources as relations, with all their columns.
-fn catalog_of(declarations: &[SourceDeclaration]) -> Catalog {
-    let mut catalog = Catalog::new();
-    for (i, declaration) in declarations.iter().enumerate() {
-        let (key, time) = match &declaration.kind {
-            SourceKind::Stream { event_time } => (&[][..], event_time.as_ref().map(|e| e.column)),
-            SourceKind::Table { key, .. } => (&key[..], None),
-        };
-        let fields: Vec<Field> = declaration
-            .schema
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(column, field)| {
-                // A record without its key is a dead letter.
-                let field = Field::clone(field).with_nullable(!key.contains(&column));
-                match time == Some(column) {
-                    true => field.with_metadata([(EVENT_TIME.to_owned(), "1".to_owned())].into()),
-                    false => field,
-                }
-            })
-            .collect();
-        let kind = SourceDeclaration::relation_kind(&declaration.kind);
-        let relation = sql::Relation::new(SourceOf::Source(i), Arc::new(Schema::new(fields)), kind);
-        catalog.add(&declaration.name, relation);
-    }
-    catalog
 }
