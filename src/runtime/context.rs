@@ -1,5 +1,9 @@
 //! What all workers of a process share about the job that they run.
 
+mod place;
+mod restored;
+mod settings;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -7,26 +11,23 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use arrow::array::RecordBatch;
 use tidewright_checkpoints::restore::Restored;
 use tidewright_checkpoints::store::CheckpointStore;
-use tidewright_checkpoints::{Epoch, Generation, Manifest, OperatorId, ShardRange};
-use tidewright_jobs::JobSettings;
-use tidewright_jobs::job::{Delivery, StartAfter};
-use tidewright_jobs::plan::{Plan, SourcePlan};
-use tidewright_operators::{Operator, OperatorError, StateMemory};
+use tidewright_checkpoints::{Generation, Manifest};
+use tidewright_jobs::plan::Plan;
+use tidewright_operators::StateMemory;
 use timely::scheduling::SyncActivator;
 
+pub use self::place::Place;
+pub use self::settings::Settings;
 use super::clock_operator::Replay;
 use super::commit::Publisher;
-use super::control::SplitReport;
-use super::failure::fail;
-use super::mutant::Mutant;
 use super::publish::PublishSettings;
-use super::pulse::{self, Pulses};
+use super::pulse::Pulses;
 use super::replay::Hold;
 use super::savepoints::Savepoints;
 use super::stats::Stats;
@@ -36,94 +37,7 @@ use super::until::Until;
 use super::upgrade::Upgrade;
 use crate::sink::Fence;
 use crate::sink::embedded::EmbeddedStores;
-use crate::source::SplitStart;
 use crate::source::identity::Topics;
-
-/// Settings of a run, from the job file and the command line.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Length of an epoch.
-    pub epoch_tick: Duration,
-    /// Time between checkpoints.
-    pub checkpoint_interval: Duration,
-    /// Bytes between ingested and computed.
-    pub in_flight_bytes: usize,
-    /// Bytes in a sink's outbox before sources wait.
-    pub outbox_bytes: usize,
-    /// Streams wait for tables on a fresh start.
-    pub tables_first: bool,
-    /// How each sink is served.
-    pub delivery: BTreeMap<String, Delivery>,
-    /// How many old checkpoints are kept.
-    pub keep: usize,
-}
-
-impl Settings {
-    /// The settings of a compiled job.
-    #[must_use]
-    pub fn of(job: &JobSettings) -> Self {
-        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        Self {
-            epoch_tick: Duration::from_millis(job.epoch_tick_ms),
-            checkpoint_interval: Duration::from_millis(job.checkpoint.interval_ms),
-            in_flight_bytes: bytes(job.in_flight_bytes.min(in_flight_within(job))),
-            outbox_bytes: bytes(job.outbox_bytes),
-            tables_first: job.start_after == StartAfter::Tables,
-            delivery: job.delivery.iter().cloned().collect(),
-            keep: job.checkpoint.keep as usize,
-        }
-    }
-
-    /// How a sink is served.
-    #[must_use]
-    pub fn delivery(&self, sink: &str) -> Delivery {
-        self.delivery.get(sink).copied().unwrap_or_default()
-    }
-}
-
-/// Where a process stands among those of its job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// How many processes there are.
-    pub processes: usize,
-    /// This one.
-    pub process: usize,
-    /// Workers of each process.
-    pub threads: usize,
-}
-
-impl Place {
-    /// Number of workers of the whole job.
-    #[must_use]
-    pub fn workers(&self) -> usize {
-        self.processes * self.threads
-    }
-
-    /// The first worker of this process.
-    #[must_use]
-    pub fn first_worker(&self) -> usize {
-        self.process * self.threads
-    }
-
-    /// Whether a worker is a thread of this process.
-    #[must_use]
-    pub fn is_here(&self, worker: usize) -> bool {
-        worker / self.threads.max(1) == self.process
-    }
-
-    /// This process holds the claim, publishes checkpoints and has what can be in one place only.
-    #[must_use]
-    pub fn leads(&self) -> bool {
-        self.process == 0
-    }
-}
-
-/// What an epoch asks for is in memory whatever the limit of state says, so an epoch must be much smaller than the limit.
-fn in_flight_within(job: &JobSettings) -> u64 {
-    const LEAST: u64 = 1 << 20;
-    let state = job.state.as_ref();
-    state.map_or(u64::MAX, |state| (state.memory_bytes / 16).max(LEAST))
-}
 
 /// A job that is about to run in this process.
 pub struct JobContext {
@@ -232,58 +146,6 @@ impl JobContext {
             .is_some_and(|name| self.upgrade.rebuilt.contains(name))
     }
 
-    /// Where to begin with the splits of a source; `None` on a fresh start.
-    #[must_use]
-    pub fn split_starts(&self, source: &str) -> Option<Vec<SplitStart>> {
-        let manifest = self.restored.as_ref()?;
-        // A source that the checkpoint does not know is new: it begins where its configuration says.
-        let splits = manifest.sources.get(source)?;
-        if self.reread.contains(source) {
-            return None;
-        }
-        let start =
-            |(name, split): (&String, &tidewright_checkpoints::manifest::SplitState)| SplitStart {
-                name: name.as_str().into(),
-                next_offset: split.offset + i64::from(Mutant::Offset.is_asked_for()),
-                watermark: split.watermark,
-                idle: split.idle,
-            };
-        Some(splits.iter().map(start).collect())
-    }
-
-    /// Positions of all splits and watermarks of all nodes in the checkpoint.
-    #[must_use]
-    pub fn restored_clock(&self) -> Option<(Vec<SplitReport>, Vec<i64>)> {
-        let manifest = self.restored.as_ref()?;
-        let mut splits = Vec::new();
-        let known = |plan: &SourcePlan| !self.reread.contains(&plan.name);
-        let sources = self.plan.sources.iter().enumerate();
-        for (source, plan) in sources.filter(|(_, plan)| known(plan)) {
-            for (name, split) in manifest.sources.get(&plan.name).into_iter().flatten() {
-                splits.push(SplitReport {
-                    source,
-                    split: split.split,
-                    name: name.clone(),
-                    next_offset: split.offset,
-                    watermark: split.watermark,
-                    idle: split.idle,
-                    caught_up: false,
-                    finished: false,
-                    lag: None,
-                    behind: None,
-                    read_through_ms: None,
-                });
-            }
-        }
-        let watermark = |(at, node): (usize, &tidewright_jobs::plan::Node)| {
-            let watermark = manifest.watermarks.get(&node.name).copied();
-            let watermark = watermark.filter(|_| !self.derives_from_reread[at]);
-            watermark.unwrap_or(super::clock::NO_WATERMARK)
-        };
-        let nodes = self.plan.nodes.iter().enumerate();
-        Some((splits, nodes.map(watermark).collect()))
-    }
-
     /// What a held replay must reach.
     #[must_use]
     pub fn replay(&self) -> Option<Replay> {
@@ -293,55 +155,11 @@ impl JobContext {
         })
     }
 
-    /// The epoch up to which a sink had everything at the checkpoint.
-    #[must_use]
-    pub fn delivered(&self, sink: &str) -> Epoch {
-        let manifest = self.restored.as_ref();
-        manifest
-            .and_then(|manifest| manifest.delivered.get(sink))
-            .copied()
-            .unwrap_or_default()
-    }
-
     /// Where the run ends, by source and split, if its input goes on behind that.
     #[must_use]
     pub fn ending(&self) -> Option<Vec<(usize, u32, i64)>> {
         let until = self.until.as_ref()?;
         Some(until.positions(&self.plan))
-    }
-
-    /// Gives an operator what the checkpoint holds of its state for these shards.
-    pub fn restore_operator(
-        &self,
-        id: &OperatorId,
-        operator: &mut dyn Operator,
-        shards: &[ShardRange],
-    ) {
-        let state = self.state.lock();
-        let Some(restored) = state.unwrap_or_else(PoisonError::into_inner).clone() else {
-            return;
-        };
-        let _inside = pulse::inside(&format!("restoring operator {id}").into());
-        let migration = self.upgrade.migration(id);
-        let kept_as = migration.map_or(id, |migration| &migration.from);
-        for delta in shards
-            .iter()
-            .flat_map(|shards| restored.deltas(kept_as, *shards))
-        {
-            pulse::beat();
-            let delta = delta.unwrap_or_else(|error| fail(&error.to_string()));
-            let restored = operator.restore(delta);
-            trimmed(operator, restored).unwrap_or_else(|error| fail(&error.to_string()));
-        }
-        let restored = operator.restored();
-        restored.unwrap_or_else(|error| fail(&error.to_string()));
-        if let Some(migration) = migration {
-            let migrated = migration
-                .schema()
-                .and_then(|from| operator.migrate(&from).map_err(|error| error.to_string()));
-            migrated.unwrap_or_else(|error| fail(&format!("operator {id}: {error}")));
-        }
-        trimmed(operator, Ok(())).unwrap_or_else(|error| fail(&error.to_string()));
     }
 
     /// A worker of this process has built its dataflow. When all have, nobody needs the restored state in its old form.
@@ -364,16 +182,4 @@ impl JobContext {
             .take()?;
         Some(super::publish::start(settings, activator))
     }
-}
-
-/// What doesn't fit into memory goes to disk as it is restored.
-fn trimmed(
-    operator: &mut dyn Operator,
-    restored: Result<(), OperatorError>,
-) -> Result<(), OperatorError> {
-    restored?;
-    while operator.trim()? {
-        pulse::beat();
-    }
-    Ok(())
 }
