@@ -2,11 +2,13 @@
 
 mod answers;
 mod beginning;
+mod done;
 mod error;
 mod fit;
 mod joined;
 pub mod logged;
 mod memory;
+mod options;
 mod prepare;
 mod rebuild;
 mod report;
@@ -21,10 +23,8 @@ mod vitals;
 mod worker;
 
 use std::{
-    collections::BTreeSet,
     net::SocketAddr,
     path::PathBuf,
-    str::FromStr,
     sync::{
         Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -32,111 +32,23 @@ use std::{
 };
 
 use tidewright_checkpoints::manifest::Manifest;
-use tidewright_checkpoints::paths;
 
 pub use self::fit::{check_latest_of, check_replay, check_savepoint, check_upgrade};
+pub use self::options::{Restore, RunOptions};
 pub use self::shadow::drop_shadow;
 pub use self::start::{SourceOffsets, StartFrom, StartOverride};
 use self::taps::Tapping;
 use self::vitals::{Vitals, Watching};
-pub use self::{error::RunError, prepare::prepare, rebuild::Differences};
-use crate::cluster::{Cluster, ClusterOptions};
+pub use self::{done::Done, error::RunError, prepare::prepare, rebuild::Differences};
+use crate::cluster::Cluster;
 use crate::control::endpoint::{self, MetricsAddress};
 use crate::control::socket;
 use crate::metrics::exposition::Exposition;
 use crate::runtime::context::{JobContext, Place};
-use crate::runtime::savepoints::Outcome;
 use crate::runtime::stats::Stats;
-use crate::runtime::summary::{Part, Summary};
-use crate::runtime::until::Until;
+use crate::runtime::summary::Part;
 pub use crate::runtime::upgrade::Allowed;
 use crate::runtime::watch;
-
-/// What a run starts from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Restore {
-    /// The job's last checkpoint, if there is one.
-    Latest,
-    /// A manifest of the store.
-    Manifest(String),
-    /// The savepoint at a URL, of this store or any other.
-    Savepoint(String),
-    /// The latest checkpoint of the job that this one is a shadow of.
-    LatestOf {
-        /// That job's name.
-        job: String,
-        /// Also if the shadow has checkpoints of its own; otherwise it goes on from the last of those.
-        anew: bool,
-    },
-    /// Nothing: sources begin where their configuration says.
-    Nothing,
-}
-
-impl FromStr for Restore {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "latest" => Self::Latest,
-            "none" => Self::Nothing,
-            "" => {
-                return Err(
-                    "expected `latest`, `none`, a savepoint's path or URL, or the name of a manifest"
-                        .to_owned(),
-                );
-            }
-            name if name.starts_with(paths::MANIFESTS) => Self::Manifest(name.to_owned()),
-            place => Self::Savepoint(crate::place::url(place)?),
-        })
-    }
-}
-
-/// How a job is run.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// Worker threads of this process.
-    pub workers: usize,
-    /// The other processes of the job.
-    pub cluster: Option<ClusterOptions>,
-    /// Where checkpoints go, instead of what the job file says.
-    pub checkpoint_store: Option<String>,
-    /// What to start from.
-    pub restore: Restore,
-    /// It is a shadow, with stores of its own.
-    pub shadow: bool,
-    /// Where Kafka sources begin, instead of what the job file says.
-    pub start: Option<StartOverride>,
-    /// What the user says about state that does not fit the job file.
-    pub allowed: Allowed,
-    /// Sinks that are sent their whole table again.
-    pub resync: BTreeSet<String>,
-    /// Sources end where they end at the start.
-    pub bounded: bool,
-    /// Sources stand still at these positions, and the run ends when all of them have got there and everything is delivered.
-    pub until: Option<Until>,
-    /// Append sinks may receive rows again.
-    pub allow_duplicates: bool,
-    /// The socket of the process that runs the job: it is stopped when this one is ready.
-    pub take_over: Option<PathBuf>,
-    /// Where this process serves its metrics for Prometheus; nowhere if absent.
-    pub metrics: Option<MetricsAddress>,
-    /// Where the job answers requests; nowhere if absent.
-    pub socket: Option<PathBuf>,
-    /// Without that place the job does not run; otherwise it only warns.
-    pub socket_required: bool,
-}
-
-impl RunOptions {
-    /// Where this process stands among those of the job.
-    fn place(&self) -> Place {
-        let cluster = self.cluster.as_ref();
-        Place {
-            processes: cluster.map_or(1, ClusterOptions::processes),
-            process: cluster.map_or(0, |cluster| cluster.index),
-            threads: self.workers,
-        }
-    }
-}
 
 /// A job that has been claimed and may be run.
 pub struct PreparedJob {
@@ -152,21 +64,6 @@ pub struct PreparedJob {
     location: String,
     /// How the sinks of views that have been rebuilt differ from what they held.
     differences: Differences,
-}
-
-/// How a run has ended.
-#[derive(Debug)]
-pub struct Done {
-    /// What it has come to: of the whole job where this is process 0, otherwise of this process.
-    pub summary: Summary,
-    /// The savepoint that it was stopped with.
-    pub savepoint: Option<Outcome>,
-    /// Somebody asked it to end; otherwise its input did.
-    pub stopped: bool,
-    /// It stopped by itself because too much of its input could not be processed: where, and what.
-    pub gave_up: Option<String>,
-    undelivered: bool,
-    place: Place,
 }
 
 /// The checkpoint is one after the end of all input.
@@ -375,33 +272,4 @@ fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<(), RunError> {
             .map_err(RunError::of)?;
     }
     Ok(())
-}
-
-impl Done {
-    /// What a user wants to know at the end.
-    #[must_use]
-    pub fn closing(&self) -> String {
-        let summary = &self.summary;
-        if !self.place.leads() {
-            return format!(
-                "process {} stopped after {:.1} s; process 0 tells what the job has come to",
-                self.place.process, summary.wall_seconds
-            );
-        }
-        let events: u64 = summary.events_in.values().sum();
-        let rest = if self.undelivered {
-            "; some rows are not delivered yet: they are in the checkpoint and go out at the next start"
-        } else {
-            ""
-        };
-        let savepoint = match &self.savepoint {
-            None => String::new(),
-            Some(Ok(taken)) => format!("\nsavepoint: {}", taken.location),
-            Some(Err(error)) => format!("\nno savepoint was made: {error}"),
-        };
-        format!(
-            "stopped after {:.1} s: {events} events, final checkpoint at epoch {}{rest}{savepoint}",
-            summary.wall_seconds, summary.durable_epoch
-        )
-    }
 }
