@@ -8,7 +8,7 @@ use tidewright_checkpoints::{Epoch, OperatorId};
 use tidewright_jobs::job::Delivery as DeliveryMode;
 use tidewright_jobs::plan::{SinkInput, SinkPlan};
 use tidewright_operators::Operator;
-use tidewright_operators::codec::RowCodec;
+use tidewright_operators::codec::{CodecError, RowCodec};
 
 use super::feed::{Input, input, log_dead_letters};
 use super::{OutgoingSink, is_keyed, stage_name, state_name};
@@ -17,6 +17,7 @@ use crate::dataflow::nodes::Relation;
 use crate::dataflow::ownership::Owner;
 use crate::dataflow::route::{Target, route};
 use crate::runtime::append_outbox::AppendOutbox;
+use crate::runtime::context::JobContext;
 use crate::runtime::deliver::Outgoing;
 use crate::runtime::failure::fail;
 use crate::runtime::outbox::KeyedOutbox;
@@ -39,12 +40,7 @@ pub fn outboxes<'scope>(
     let mut outgoing = Vec::new();
     for sink in sinks {
         let input = input(building, relations, &sink);
-        let keyed = is_keyed(&sink.config);
-        let made = if keyed {
-            keyed_outbox(building, sink, input)
-        } else {
-            append_outbox(building, sink, input)
-        };
+        let made = outbox(building, sink, input);
         let name = &made.sink.name;
         building.stages.built(&building.scope, &stage_name(name));
         outgoing.push(made);
@@ -52,90 +48,106 @@ pub fn outboxes<'scope>(
     outgoing
 }
 
-fn keyed_outbox<'scope>(
+/// Puts the outbox of one sink into the dataflow.
+fn outbox<'scope>(
     building: &mut Building<'scope, '_>,
     sink: SinkPlan,
     input: Input<'scope>,
 ) -> OutgoingSink {
     let context = building.context;
-    let eager = context.settings.delivery(&sink.name) == DeliveryMode::Eager;
-    let bytes = context.stats.outbox_bytes[&sink.name].clone();
-    let outbox = Rc::new(RefCell::new(KeyedOutbox::new(
-        bytes,
-        Epoch(context.start - 1),
-        eager,
-    )));
-    let rows = context.stats.outbox_rows[&sink.name].clone();
-    outbox.borrow_mut().count_rows_in(rows);
     let id = context.upgrade.id(&state_name(&sink.name));
+    let made = match is_keyed(&sink.config) {
+        true => keyed(context, &sink.name, &input, &id),
+        false => append(context, &sink.name, &input, &id),
+    };
+    let unfit = |error: CodecError| -> Made { fail(&format!("sink {}: {error}", sink.name)) };
+    let Made {
+        operator,
+        outgoing,
+        schema,
+        rows,
+    } = made.unwrap_or_else(unfit);
+    let owner = Owner::of_outbox(&sink, context.place.processes);
+    let target = match owner {
+        Owner::First => Target::Worker(0),
+        _ => Target::Key(&input.key),
+    };
+    let routed = route(building, input.rows, &input.schema, target);
+    wrap(building, id, input.clock_node, operator, routed, &owner);
+    let outgoing = match owner.owns(building.scope.index()) {
+        true => outgoing,
+        false => Outgoing::Elsewhere,
+    };
+    OutgoingSink {
+        sink,
+        outgoing,
+        schema,
+        key: input.key,
+        rows,
+    }
+}
+
+/// An outbox with the operator that fills it.
+struct Made {
+    operator: Box<dyn Operator>,
+    outgoing: Outgoing,
+    /// The columns of the rows that leave it.
+    schema: SchemaRef,
+    rows: RowCodec,
+}
+
+fn keyed(
+    context: &JobContext,
+    sink: &str,
+    input: &Input<'_>,
+    id: &OperatorId,
+) -> Result<Made, CodecError> {
+    let eager = context.settings.delivery(sink) == DeliveryMode::Eager;
+    let bytes = context.stats.outbox_bytes[sink].clone();
+    let outbox = KeyedOutbox::new(bytes, Epoch(context.start - 1), eager);
+    let outbox = Rc::new(RefCell::new(outbox));
+    let rows = context.stats.outbox_rows[sink].clone();
+    outbox.borrow_mut().count_rows_in(rows);
     let operator = KeyedOutboxOperator::new(
         id.to_string(),
         outbox.clone(),
         &input.schema,
         &input.key,
-        context.delivered(&sink.name),
+        context.delivered(sink),
         eager,
-    );
-    let operator = operator.unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
-    let owner = Owner::of_outbox(&sink, context.place.processes);
-    let rows = match owner {
-        Owner::First => route(building, input.rows, &input.schema, Target::Worker(0)),
-        _ => route(building, input.rows, &input.schema, Target::Key(&input.key)),
-    };
-    wrap(
-        building,
-        id,
-        input.clock_node,
-        Box::new(operator),
-        rows,
-        &owner,
-    );
-    let outgoing = if owner.owns(building.scope.index()) {
-        Outgoing::Keyed(outbox)
-    } else {
-        Outgoing::Elsewhere
-    };
-    finish(sink, outgoing, input.schema, input.key)
+    )?;
+    Ok(Made {
+        operator: Box::new(operator),
+        outgoing: Outgoing::Keyed(outbox),
+        schema: input.schema.clone(),
+        rows: RowCodec::new(input.schema.clone())?,
+    })
 }
 
-fn append_outbox<'scope>(
-    building: &mut Building<'scope, '_>,
-    sink: SinkPlan,
-    input: Input<'scope>,
-) -> OutgoingSink {
-    let context = building.context;
-    let bytes = context.stats.outbox_bytes[&sink.name].clone();
-    let outbox = Rc::new(RefCell::new(AppendOutbox::new(
-        bytes,
-        Epoch(context.start - 1),
-    )));
-    let rows = context.stats.outbox_rows[&sink.name].clone();
+fn append(
+    context: &JobContext,
+    sink: &str,
+    input: &Input<'_>,
+    id: &OperatorId,
+) -> Result<Made, CodecError> {
+    let bytes = context.stats.outbox_bytes[sink].clone();
+    let outbox = AppendOutbox::new(bytes, Epoch(context.start - 1));
+    let outbox = Rc::new(RefCell::new(outbox));
+    let rows = context.stats.outbox_rows[sink].clone();
     outbox.borrow_mut().count_rows_in(rows);
-    let id = context.upgrade.id(&state_name(&sink.name));
     let operator = AppendOutboxOperator::new(
         id.to_string(),
         outbox.clone(),
         &input.schema,
         input.table_key.as_deref(),
-    );
-    let operator = operator.unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
-    let owner = Owner::of_outbox(&sink, context.place.processes);
-    let rows = route(building, input.rows, &input.schema, Target::Worker(0));
-    wrap(
-        building,
-        id,
-        input.clock_node,
-        Box::new(operator),
-        rows,
-        &owner,
-    );
+    )?;
     let schema = append_schema(&input.schema, input.table_key.is_some());
-    let outgoing = if owner.owns(building.scope.index()) {
-        Outgoing::Append(outbox)
-    } else {
-        Outgoing::Elsewhere
-    };
-    finish(sink, outgoing, schema, input.key)
+    Ok(Made {
+        operator: Box::new(operator),
+        outgoing: Outgoing::Append(outbox),
+        rows: RowCodec::new(schema.clone())?,
+        schema,
+    })
 }
 
 fn wrap<'scope>(
@@ -164,16 +176,4 @@ fn wrap<'scope>(
         building.ticks.clone(),
     );
     building.sections.push(streams.sections);
-}
-
-fn finish(sink: SinkPlan, outgoing: Outgoing, schema: SchemaRef, key: Vec<usize>) -> OutgoingSink {
-    let rows = RowCodec::new(schema.clone())
-        .unwrap_or_else(|error| fail(&format!("sink {}: {error}", sink.name)));
-    OutgoingSink {
-        sink,
-        outgoing,
-        schema,
-        key,
-        rows,
-    }
 }
