@@ -108,6 +108,14 @@ pub struct SourceStreams<'scope> {
     pub address: Vec<usize>,
 }
 
+/// Where it sends what it makes. Their capabilities are in this order.
+struct Outputs {
+    /// By port.
+    rows: Vec<Batches>,
+    dead_letters: Batches,
+    controls: OutputBuilder<u64, CapacityContainerBuilder<Vec<Control>>>,
+}
+
 type Batches = OutputBuilder<u64, CapacityContainerBuilder<Vec<RoutedBatch>>>;
 
 /// Makes the source operator of this worker. `computed` tells which epochs all operators have completed.
@@ -123,42 +131,20 @@ pub fn source<'scope>(
     let address = builder.operator_info().address;
     let activator = scope.activator_for(address.clone());
     local.set_source(scope.activator_for(address.clone()));
-    let mut outputs = Vec::new();
-    let mut streams = Vec::new();
+    let (mut rows, mut streams) = (Vec::new(), Vec::new());
     for _ in &ports {
         let (output, stream) = builder.new_output();
-        outputs.push(Batches::from(output));
+        rows.push(Batches::from(output));
         streams.push(stream);
     }
     let (dead_letters, dead_letter_stream) = builder.new_output();
     let (controls, control_stream) = builder.new_output();
-    let mut state = Source {
-        clock: EpochClock::new(settings.start, settings.origin),
-        length: EpochLength::new(settings.tick),
-        reported: vec![false; ports.len()],
-        ready: false,
-        splits: SplitReports::default(),
-        drained: false,
-        open: OpenEpoch::new(Instant::now()),
-        last_marker: Instant::now(),
-        unpublished: VecDeque::new(),
-        in_flight: InFlight::default(),
-        final_sent: false,
-        told_full: false,
-        told_settled: false,
-        wake_at: None,
-        next_ends: Instant::now(),
-        waits: stats.activity.waits(settings.worker, SOURCE),
-        settings,
-        ports,
-        local,
-        computed,
-        stats,
-        activator,
-        outputs,
+    let outputs = Outputs {
+        rows,
         dead_letters: Batches::from(dead_letters),
         controls: OutputBuilder::from(controls),
     };
+    let mut state = Source::new(settings, ports, local, computed, stats, activator, outputs);
     builder.build(move |mut capabilities| {
         for capability in &mut capabilities {
             capability.downgrade(&state.settings.start);
@@ -187,9 +173,7 @@ struct Source {
     computed: ProbeHandle<u64>,
     stats: Arc<Stats>,
     activator: Activator,
-    outputs: Vec<Batches>,
-    dead_letters: Batches,
-    controls: OutputBuilder<u64, CapacityContainerBuilder<Vec<Control>>>,
+    outputs: Outputs,
     clock: EpochClock,
     length: EpochLength,
     /// Which ports have brought their first batch, which names all their splits.
@@ -218,6 +202,43 @@ struct Source {
 }
 
 impl Source {
+    fn new(
+        settings: SourceSettings,
+        ports: Vec<SourcePort>,
+        local: Local,
+        computed: ProbeHandle<u64>,
+        stats: Arc<Stats>,
+        activator: Activator,
+        outputs: Outputs,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            clock: EpochClock::new(settings.start, settings.origin),
+            length: EpochLength::new(settings.tick),
+            reported: vec![false; ports.len()],
+            ready: false,
+            splits: SplitReports::default(),
+            drained: false,
+            open: OpenEpoch::new(now),
+            last_marker: now,
+            unpublished: VecDeque::new(),
+            in_flight: InFlight::default(),
+            final_sent: false,
+            told_full: false,
+            told_settled: false,
+            wake_at: None,
+            next_ends: now,
+            waits: stats.activity.waits(settings.worker, SOURCE),
+            settings,
+            ports,
+            local,
+            computed,
+            stats,
+            activator,
+            outputs,
+        }
+    }
+
     /// One activation; true when the source has ended.
     fn run(&mut self, capabilities: &mut [Capability<u64>]) -> bool {
         if self.local.final_epoch.get().is_some() {

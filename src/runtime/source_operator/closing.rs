@@ -63,7 +63,8 @@ impl Source {
         self.told_full = control.outbox_full;
         self.told_settled = control.settled;
         let port = self.ports.len() + 1;
-        self.controls
+        self.outputs
+            .controls
             .activate()
             .session(&capabilities[port])
             .give(control);

@@ -96,7 +96,7 @@ impl Source {
         self.open.add(&batch);
         if batch.rows.num_rows() > 0 {
             let target = self.settings.worker as u64;
-            self.outputs[port]
+            self.outputs.rows[port]
                 .activate()
                 .session(&capabilities[port])
                 .give(RoutedBatch {
@@ -123,7 +123,8 @@ impl Source {
             rows: dead_letter::batch(letters),
         };
         let port = self.ports.len();
-        self.dead_letters
+        self.outputs
+            .dead_letters
             .activate()
             .session(&capabilities[port])
             .give(letters);
