@@ -6,8 +6,8 @@
 //! [`Policy::oldest_ratio_percent`] of it, in pieces of at most about [`Policy::file_bytes_max`], each for a range
 //! of shards. Only there can tombstones be forgotten.
 //!
-//! For every shard, files are ordered by epoch and levels fall with age; a merge always takes all files of a level (or, into the
-//! base, all files), so nothing older ever comes to lie above something newer. Whatever workers publish meanwhile is newer than all
+//! For every shard, files are ordered by epoch and levels fall with age; a merge always takes the oldest files of a level (or,
+//! into the base, all files), so nothing older ever comes to lie above something newer. Whatever workers publish meanwhile is newer than all
 //! inputs.
 //!
 //! The policy follows the method of log-structured merge trees with tiered levels (O'Neil et al. 1996; "tiering" in
@@ -16,7 +16,10 @@
 mod inputs;
 mod merge;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use inputs::Inputs;
 
@@ -35,7 +38,7 @@ use crate::{
 pub struct Policy {
     /// A level with this many checkpoints is merged.
     pub runs_max: usize,
-    /// A level with this many files is merged as well: many workers write many files.
+    /// A level with this many files is merged as well: many workers write many files. One merge takes no more.
     pub files_max: usize,
     /// The base is rewritten when newer files have this many percent of its bytes.
     pub oldest_ratio_percent: u64,
@@ -52,7 +55,7 @@ impl Default for Policy {
             files_max: 64,
             oldest_ratio_percent: 100,
             file_bytes_max: 32 << 20,
-            piece_bytes: 8 << 20,
+            piece_bytes: 16 << 20,
         }
     }
 }
@@ -102,7 +105,7 @@ pub fn plan_with(manifest: &Manifest, policy: &Policy) -> Option<CompactionJob> 
     let (inputs, shards, level) = match range_due(manifest, policy) {
         Some(shards) => (narrowed(manifest, shards), shards, OLDEST_LEVEL),
         None => {
-            let inputs = of_level(manifest, level).cloned().collect::<Vec<_>>();
+            let inputs = oldest_runs(manifest, level, policy.files_max);
             let shards = hull(&inputs);
             (inputs, shards, level + 1)
         }
@@ -114,6 +117,23 @@ pub fn plan_with(manifest: &Manifest, policy: &Policy) -> Option<CompactionJob> 
         file_bytes_max: policy.file_bytes_max,
         piece_bytes: policy.piece_bytes,
     })
+}
+
+/// The files of a level's oldest checkpoints: as many checkpoints as have together at most so many files, but one at least. So
+/// a merge ends in time even where many files have come while the one before it went on.
+fn oldest_runs(manifest: &Manifest, level: u8, files_max: usize) -> Vec<FileEntry> {
+    let mut runs: BTreeMap<Epoch, Vec<FileEntry>> = BTreeMap::new();
+    for file in of_level(manifest, level) {
+        runs.entry(file.last_epoch).or_default().push(file.clone());
+    }
+    let mut files = Vec::new();
+    for run in runs.into_values() {
+        if !files.is_empty() && files.len() + run.len() > files_max {
+            break;
+        }
+        files.extend(run);
+    }
+    files
 }
 
 fn of_level(manifest: &Manifest, level: u8) -> impl Iterator<Item = &FileEntry> {

@@ -14,8 +14,8 @@ use crate::{
     store::CheckpointStore,
 };
 
-/// Files of up to this share of a piece are read whole: several requests take longer.
-const WHOLE_SHARE: u64 = 16;
+/// Files of up to this share of a piece are read whole, and all if they are one piece together: several requests take longer.
+const WHOLE_SHARE: u64 = 32;
 
 /// A part of a merge's input: files in the order in which they apply, each with the entry that says which shards count.
 pub(super) type Piece = Vec<(FileEntry, Arc<StateFile>)>;
@@ -43,9 +43,10 @@ impl<'a> Inputs<'a> {
         job_name: &str,
     ) -> Result<Self, RestoreError> {
         let mut files = BTreeMap::new();
+        let all: u64 = job.inputs.iter().map(|entry| entry.bytes).sum();
         for entry in &job.inputs {
             if !files.contains_key(&*entry.name) {
-                let whole = entry.bytes <= job.piece_bytes / WHOLE_SHARE;
+                let whole = all.min(entry.bytes * WHOLE_SHARE) <= job.piece_bytes;
                 files.insert(&*entry.name, File::open(entry, whole, store, job_name)?);
             }
         }

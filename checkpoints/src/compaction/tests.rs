@@ -76,6 +76,18 @@ fn a_level_is_merged_when_it_is_full() {
 }
 
 #[test]
+fn of_very_many_files_the_oldest_are_merged_first() {
+    let base = file(OLDEST_LEVEL, 1, 5000, ALL);
+    // Four checkpoints by four workers, of which two fit into one merge.
+    let fresh = (2..6).flat_map(|epoch| vec![file(0, epoch, 10, ALL); 4]);
+    let files: Vec<_> = [base].into_iter().chain(fresh).collect();
+    check(&files, Some((1, ALL, &[2, 2, 2, 2, 3, 3, 3, 3])));
+    // One that has more alone.
+    let fresh = vec![file(0, 2, 10, ALL); 12];
+    check(&[&files[..1], &fresh].concat(), Some((1, ALL, &[2; 12])));
+}
+
+#[test]
 fn without_a_base_or_with_much_new_everything_is_merged_into_the_base() {
     let fresh = |epoch| file(0, epoch, 10, ALL);
     check(
