@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tidewright_checkpoints::manifest::FileEntry;
 use tidewright_checkpoints::state_file::{StateFileBuilder, StateFileHeader};
 use tidewright_checkpoints::store::{CheckpointStore, StoreError};
-use tidewright_checkpoints::{Epoch, Generation, ShardDelta, paths};
+use tidewright_checkpoints::{Epoch, Generation, OperatorId, ShardDelta, paths};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -197,10 +197,8 @@ impl PersistSettings {
         let deltas = job.sections.iter().flat_map(|section| &section.deltas);
         let bytes = deltas.map(ShardDelta::bytes_about).sum();
         let mut builder = StateFileBuilder::with_capacity(&header, bytes);
-        for section in &job.sections {
-            for delta in &section.deltas {
-                builder.push(&section.operator, delta);
-            }
+        for (operator, delta) in by_shard(&job.sections) {
+            builder.push(operator, delta);
         }
         let bytes = builder.finish();
         let name = paths::state(self.generation, epoch, number(self.worker));
@@ -215,6 +213,18 @@ impl PersistSettings {
             file,
         }
     }
+}
+
+/// All deltas, those of a shard together: whoever needs some shards of the file then reads one piece of it. Several of one
+/// operator's shard stay in order.
+fn by_shard(sections: &[Section]) -> Vec<(&OperatorId, &ShardDelta)> {
+    let deltas = sections.iter().flat_map(|section| {
+        let deltas = section.deltas.iter();
+        deltas.map(|delta| (&section.operator, delta))
+    });
+    let mut deltas: Vec<_> = deltas.collect();
+    deltas.sort_by_key(|(_, delta)| delta.shard);
+    deltas
 }
 
 /// How long a store may be out of reach before the process gives up, so that another may take over.
