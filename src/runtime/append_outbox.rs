@@ -37,7 +37,7 @@ impl OpenRows {
             bytes: Vec::with_capacity(bytes),
             count: 0,
         };
-        rows.bytes.push(ENTRY_FORMAT);
+        rows.bytes.push(WHOLE_INTERVAL);
         rows.bytes.extend_from_slice(&[0; size_of::<u64>()]);
         rows
     }
@@ -49,7 +49,8 @@ impl OpenRows {
         self.count += 1;
     }
 
-    fn close(mut self, marker: Epoch) -> Rows {
+    fn close(mut self, form: u8, marker: Epoch) -> Rows {
+        self.bytes[0] = form;
         self.bytes[1..HEAD_BYTES].copy_from_slice(&marker.0.to_le_bytes());
         if self.bytes.len() < self.bytes.capacity() / 2 {
             self.bytes.shrink_to_fit();
@@ -66,7 +67,7 @@ impl Rows {
     fn read(bytes: &[u8]) -> Result<(Epoch, Self), String> {
         let short = || format!("a log entry of {} bytes is cut off", bytes.len());
         let (format, marker) = bytes.split_first().ok_or_else(short)?;
-        if *format != ENTRY_FORMAT {
+        if ![WHOLE_INTERVAL, PART_OF_INTERVAL].contains(format) {
             return Err(format!("unknown form {format} of a log entry"));
         }
         let (marker, mut rest) = marker.split_first_chunk::<8>().ok_or_else(short)?;
@@ -153,7 +154,10 @@ pub struct AppendOutbox {
 
 /// The key of all entries: a log has only sequence numbers.
 const LOG_KEY: &[u8] = b"log";
-const ENTRY_FORMAT: u8 = 1;
+/// A checkpoint interval in one entry.
+const WHOLE_INTERVAL: u8 = 1;
+/// One of several entries of an interval, all with its marker. Releases that know only the other form refuse it.
+const PART_OF_INTERVAL: u8 = 2;
 
 impl AppendOutbox {
     /// An empty log that counts its bytes in `bytes`.
@@ -220,10 +224,15 @@ impl AppendOutbox {
             self.dropped = self.settled;
         }
         let mut runs = Vec::new();
-        for rows in std::mem::take(&mut self.open) {
+        let open = std::mem::take(&mut self.open);
+        let form = match open.len() {
+            1 => WHOLE_INTERVAL,
+            _ => PART_OF_INTERVAL,
+        };
+        for rows in open {
             let run = Run {
                 sequence: self.next_sequence,
-                rows: rows.close(marker),
+                rows: rows.close(form, marker),
             };
             self.next_sequence += 1;
             delta.entries.push(Entry {
@@ -394,8 +403,8 @@ mod tests {
         for bytes in [
             &b""[..],
             &[9],
-            &[ENTRY_FORMAT, 1, 2],
-            &[ENTRY_FORMAT, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1],
+            &[WHOLE_INTERVAL, 1, 2],
+            &[WHOLE_INTERVAL, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1],
         ] {
             assert!(Rows::read(bytes).is_err(), "{bytes:?}");
         }
