@@ -22,7 +22,10 @@ mod top;
 mod upgrade_arguments;
 mod validate;
 
-use std::process::ExitCode;
+use std::{
+    panic,
+    process::{self, ExitCode},
+};
 
 use clap::{Parser, Subcommand};
 
@@ -124,7 +127,11 @@ const EXIT_CODES: &str = "Exit codes:
   8  the server wants another token
   9  the job stopped because too much of its input could not be processed
   10  a worker of the job hung
-  101  a defect of Tidewright";
+  101  a defect of Tidewright
+  141  nobody reads what is printed";
+
+/// As of a program that the signal of a broken pipe ends: 128 and the signal's number.
+const EXIT_UNREAD: i32 = 141;
 
 /// Runs the command that the arguments name.
 #[must_use]
@@ -182,11 +189,18 @@ impl Command {
     }
 }
 
-/// Ends this process when nobody reads what it prints any more, as other commands do (`tidewright get .. | head -3`). Rust
-/// ignores the signal, so that printing would be a panic.
+/// Ends this process when nobody reads what it prints any more, as other commands do (`tidewright get .. | head -3`): without
+/// a word, with the code that a shell shows for them.
 fn end_with_the_reader() {
-    // SAFETY: sets the disposition that the process has been started with, before there are other threads.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        // What `println!` panics with. The signal that ends others would also end a command whose server is gone.
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            process::exit(EXIT_UNREAD);
+        }
+        usual(panic);
+    }));
 }
 
 /// What is logged without `RUST_LOG`: warnings; what a server does with its jobs; and, where all is JSON, what a run says of itself.
