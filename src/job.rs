@@ -159,7 +159,7 @@ impl PreparedJob {
     /// If threads or the socket cannot be made. Whatever stops a running job for good ends the process with its cause.
     pub fn run(mut self) -> Result<Done, RunError> {
         let tapping = Tapping::begin(&self.context, self.cluster.as_mut())?;
-        let _listening = self.listen(&tapping)?;
+        let listening = self.listen(&tapping)?;
         let tell = self.cluster.as_ref().and_then(Cluster::tell_status);
         let reporting = tell.map(|tell| report::report(&self.context, tell));
         let reporting = reporting.transpose()?;
@@ -181,6 +181,8 @@ impl PreparedJob {
         // Whoever takes the job over waits for the end of the socket, and reads the stores then.
         self.context.stores.close();
         let done = self.finish(undelivered);
+        // It must not wait for somebody who watches and has stopped reading.
+        drop(listening);
         self.context.taps.see_off();
         let done = done?;
         self.vitals.keep_last();
