@@ -20,6 +20,8 @@ const SEND_EVERY: Duration = Duration::from_millis(100);
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// A share of so many bytes is not added to: the job's own data goes the same way.
 const SHARE_BYTES: usize = 256 << 10;
+/// Nor is the last one added to when it has so many: with one more row, and twice as long in JSON, a message holds it.
+const LAST_SHARE_BYTES: usize = 2 << 20;
 
 /// What follows process 0.
 pub(super) struct Follower {
@@ -135,9 +137,58 @@ impl Sending {
         Some(share)
     }
 
-    /// What is left at the end: nothing is added to what process 0 has not taken yet.
+    /// What is left at the end, as far as a message holds it: the rest counts as left out. Nothing is added to what process 0 has not
+    /// taken yet.
     fn last(self) -> Share {
-        let bytes_max = if self.is_wanted { usize::MAX } else { 0 };
+        let bytes_max = match self.is_wanted {
+            true => LAST_SHARE_BYTES,
+            false => 0,
+        };
         self.listening.share(bytes_max).last()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+    use crate::runtime::tap::{RATE_MAX, Shown, Taps};
+
+    /// The longest row that is shared, and workers that all find room for one.
+    const ROW_BYTES: usize = 4 << 20;
+    const WORKERS: usize = 4;
+    /// What `cluster/frame.rs` takes for damage.
+    const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+    #[test]
+    fn the_last_share_fits_into_a_message_however_much_the_workers_leave() {
+        let taps = Taps::new(&["clicks".to_owned()]);
+        let all = Sampling::new(1, RATE_MAX).unwrap();
+        let sending = Sending::new(taps.listen("clicks", all).unwrap());
+        let tap = taps.of("clicks");
+        let all_have_room = Barrier::new(WORKERS);
+        let row = |_: usize| {
+            all_have_room.wait();
+            // Each of them takes two bytes in JSON.
+            let text = "\"".repeat(ROW_BYTES);
+            Shown { text, other: None }
+        };
+        thread::scope(|scope| {
+            for _ in 0..WORKERS {
+                scope.spawn(|| tap.offer(1, row));
+            }
+        });
+        taps.end();
+        let share = sending.last();
+        assert_eq!(share.passed(), WORKERS as u64, "what is left out counts");
+        let message = encode(&Rows {
+            tap: u64::MAX,
+            share,
+        })
+        .to_string();
+        assert!(message.len() > 2 * ROW_BYTES, "there is a row in it");
+        assert!(message.len() < MESSAGE_BYTES_MAX, "{}", message.len());
     }
 }
