@@ -13,9 +13,11 @@ use super::control::Output;
 use super::remote::{self, ServerArguments};
 use super::{EXIT_NOT_FOUND, failed};
 use crate::control::api::tap::{LIMIT_MAX, SECONDS_MAX, TapSummary};
+use crate::control::api::views::JobView;
 use crate::control::client;
+use crate::control::lifecycle::JobState;
 use crate::control::protocol::{Answer, Request, TapEnd, TapRequest};
-use crate::control::remote::{RemoteError, path_part};
+use crate::control::remote::{Remote, RemoteError, path_part};
 use crate::control::socket::DEFAULT_SOCKET;
 use crate::runtime::tap::{RATE_DEFAULT, RATE_MAX};
 
@@ -71,6 +73,15 @@ pub fn tap(arguments: &TapArguments) -> ExitCode {
         Ok(None) => ExitCode::SUCCESS,
         Err(code) => code,
     }
+}
+
+/// Whether a server's job, which refuses a tap, has not come to its end: enough are open, or it is between two processes.
+fn goes_on(server: &Remote, job: &str) -> Result<bool, ExitCode> {
+    use JobState as State;
+    let path = format!("/v1/jobs/{}", path_part(job));
+    let job: JobView = server.get(&path).map_err(remote::told)?;
+    let states = [State::Created, State::Running, State::Restarting];
+    Ok(states.contains(&job.state))
 }
 
 /// What has been shown so far.
@@ -170,7 +181,10 @@ impl TapArguments {
                 Ok(()) => {}
                 // It was there before.
                 Err(RemoteError::Refused(problem)) if !first && problem.status == 409 => {
-                    return Ok(Some(TapEnd::Job));
+                    return match goes_on(&server, job)? {
+                        true => Err(remote::told(RemoteError::Refused(problem))),
+                        false => Ok(Some(TapEnd::Job)),
+                    };
                 }
                 Err(error) => return Err(remote::told(error)),
             }
