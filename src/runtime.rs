@@ -10,6 +10,7 @@ pub mod context;
 pub mod control;
 pub mod crash;
 pub mod deliver;
+pub mod earlier;
 pub mod epoch;
 pub mod failure;
 pub mod fence;

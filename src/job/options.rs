@@ -86,6 +86,17 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// It is a shadow that goes on from nothing of its own: it begins with nothing at all, or with the state of another job. That of a
+    /// savepoint is known once it has been read.
+    pub(super) fn begins_anew(&self) -> bool {
+        let is_of_others = match self.restore {
+            Restore::Nothing | Restore::LatestOf { .. } => true,
+            Restore::Savepoint(_) => self.allowed.outboxes_anew,
+            Restore::Latest | Restore::Manifest(_) => false,
+        };
+        self.shadow && is_of_others
+    }
+
     /// Where this process stands among those of the job.
     pub(super) fn place(&self) -> Place {
         let cluster = self.cluster.as_ref();

@@ -27,11 +27,12 @@ use super::resent::{Resent, check_resync};
 use super::restore;
 use super::take_over::take_over;
 use super::vitals::Vitals;
-use super::{PreparedJob, Restore, RunError, RunOptions, stop_on_signals};
+use super::{PreparedJob, Restore, RunError, RunOptions, shadow, stop_on_signals};
 use crate::dataflow;
 use crate::place;
 use crate::runtime::context::{JobContext, Settings};
 use crate::runtime::crash::open_store;
+use crate::runtime::earlier::Earlier;
 use crate::runtime::failure;
 use crate::runtime::fence::HeadFence;
 use crate::runtime::publish::{DEFINITION, PublishSettings};
@@ -157,6 +158,7 @@ pub(super) fn prepare_one(
     let latest = start.latest(&*store, &plan.name)?;
     let upgrade = Arc::new(upgrade);
     check_resync(&options.resync, restored.is_some())?;
+    let begins_anew = options.begins_anew();
     let latest = latest.as_ref();
     let behind = is_behind(start.newest, restored.as_ref());
     // Its stores hold what an earlier run of it made, and nobody reads them as if they were the live job's.
@@ -165,9 +167,22 @@ pub(super) fn prepare_one(
         true => Resent::all_replaced(&plan),
         false => Resent::decide(&plan, options.resync, &upgrade, behind, restored.is_some()),
     };
-    if behind && !options.allow_duplicates {
+    // A shadow that begins anew repeats nothing of a live job's stores, and tells what earlier runs have left in its own.
+    let may_append_again = options.allow_duplicates || begins_anew;
+    if behind && !may_append_again {
         refuse_append_sinks(&plan)?;
     }
+    let has_run = claimed
+        .as_ref()
+        .is_some_and(|claimed| claimed.head.epoch > Epoch(0));
+    if begins_anew && has_run {
+        shadow::tell_left(&plan);
+    }
+    let earlier = match (begins_anew, &restored) {
+        (true, _) if !has_run => Earlier::Told,
+        (false, None) if !options.allow_duplicates => Earlier::Refused,
+        _ => Earlier::Expected,
+    };
     // Everything that derives from such a source begins anew, so that nothing counts twice.
     let mut reread = moved_sources.clone();
     reread.retain(|source| restored.is_some() && options.allowed.reset.contains(source));
@@ -175,7 +190,7 @@ pub(super) fn prepare_one(
         .into_iter()
         .map(|behind| !behind.is_disjoint(&reread))
         .collect();
-    if !options.allow_duplicates {
+    if !may_append_again {
         refuse_appended_again(&plan, &derives_from_reread)?;
     }
     let latest = latest.filter(|_| behind && !is_new_shadow);
@@ -254,6 +269,7 @@ pub(super) fn prepare_one(
         savepoints,
         hold,
         allow_duplicates: options.allow_duplicates,
+        earlier,
         fence,
         memory,
         stores,

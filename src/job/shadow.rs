@@ -105,6 +105,19 @@ fn remove_rows(plan: &Plan, may: &dyn Fn() -> Result<(), SinkError>) -> Result<(
     Ok(())
 }
 
+/// Tells what of its own a shadow that begins anew finds and goes on with: unlike keyed stores, these cannot lose what they hold.
+pub(super) fn tell_left(plan: &Plan) {
+    let left = left(plan);
+    if !left.is_empty() {
+        tracing::warn!(
+            "{} begins anew, but what earlier runs of it have appended stays, and the rows of this run follow: {}. To have only \
+             these, drop the shadow (tidewright shadow drop) and remove what that names, or make another one",
+            plan.name,
+            left.join("; ")
+        );
+    }
+}
+
 /// What other programs may read on, or the system may not let a job remove.
 fn left(plan: &Plan) -> Vec<String> {
     let left = |config: &SinkConfig| match config {

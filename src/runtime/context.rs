@@ -26,6 +26,7 @@ pub use self::place::Place;
 pub use self::settings::Settings;
 use super::clock_operator::Replay;
 use super::commit::Publisher;
+use super::earlier::Earlier;
 use super::publish::PublishSettings;
 use super::pulse::Pulses;
 use super::replay::Hold;
@@ -103,6 +104,8 @@ pub struct JobContext {
     pub hold: Arc<Hold>,
     /// Append sinks may receive rows again.
     pub allow_duplicates: bool,
+    /// What becomes of rows of this job that append stores already hold.
+    pub earlier: Earlier,
     /// The checkpoint store, for people.
     pub location: String,
     /// Whether this process may still write.

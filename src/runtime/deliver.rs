@@ -17,6 +17,7 @@ use timely::progress::frontier::MutableAntichain;
 use super::append_outbox::AppendOutbox;
 use super::control::Control;
 use super::crash::crash_point;
+use super::earlier::Earlier;
 use super::failure::{fail, fenced};
 use super::local::Local;
 use super::outbox::KeyedOutbox;
@@ -67,8 +68,8 @@ pub struct Deliver {
     pub appended: Counter,
     /// Counts delivered rows.
     pub delivered_rows: Counter,
-    /// An append store that already holds rows of this job is an error: nothing was restored.
-    pub refuse_marker: bool,
+    /// What becomes of rows of this job that an append store already holds.
+    pub earlier: Earlier,
     /// Takes dead letters to the source operator.
     pub local: Local,
     /// It is the sink of the dead letters.
@@ -274,7 +275,7 @@ impl Deliver {
         None
     }
 
-    /// Rows of this job in a store that only appends, but no checkpoint that knows of them.
+    /// Rows of this job in a store that only appends, before this run has sent any.
     fn check_marker(&self, marker: Option<Epoch>) {
         // This process has not appended anything yet: epochs since its begin are those of a successor.
         if let Some(marker) = marker
@@ -285,15 +286,8 @@ impl Deliver {
                 self.sink
             ));
         }
-        if let Some(marker) = marker
-            && self.refuse_marker
-        {
-            fail(&format!(
-                "sink {}: the store holds rows of this job up to epoch {marker}, but there is no checkpoint that covers them, so \
-                 they would be appended again. Bring the checkpoint back, give the job another name, or accept duplicates \
-                 with --allow-duplicates",
-                self.sink
-            ));
+        if let Some(marker) = marker {
+            self.earlier.found(&self.sink, marker);
         }
     }
 

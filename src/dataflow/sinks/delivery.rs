@@ -51,7 +51,7 @@ pub fn deliver<'scope>(
             hold: context.hold.clone(),
             appended: context.stats.appended[&sink.name].clone(),
             delivered_rows: context.stats.sink_rows[&sink.name].clone(),
-            refuse_marker: context.restored.is_none() && !context.allow_duplicates,
+            earlier: context.earlier,
             local: local.clone(),
             is_last_resort: sink.input == SinkInput::DeadLetters,
             judge: context.tolerance.judge(&format!("sink {}", sink.name)),

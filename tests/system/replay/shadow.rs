@@ -85,3 +85,64 @@ fn a_shadow_makes_the_same_results_and_touches_nothing_of_the_live_job() {
         "{log}"
     );
 }
+
+/// Each line so many times.
+fn times(lines: &[String], times: usize) -> Vec<String> {
+    let all = lines.iter();
+    all.flat_map(|line| std::iter::repeat_n(line.clone(), times))
+        .collect()
+}
+
+#[test]
+fn a_shadow_made_again_begins_anew_and_says_that_what_it_has_appended_stays() {
+    let Some(mut shop) = Shop::open(44) else {
+        return;
+    };
+    for _ in 0..10 {
+        shop.feed();
+    }
+    let job = shop.job("reshadowed");
+    job.finish();
+    let topic = format!("{}.shadow.next", job.prefix());
+    shop.kafka.create_topic_named(&topic, 2);
+    let file = job.folder.path().join("shadow.next/activity.jsonl");
+    let shadow = |restore: &str| {
+        let shadow = ["--shadow", "next", "--restore", restore, "--bounded"];
+        let mut process = job.command(1).args(shadow).start();
+        process.wait_for_success(LIMIT);
+        process.stderr()
+    };
+    let log = shadow("none");
+    assert!(!log.contains("begins anew"), "{log}");
+    let once = sorted_lines(&file);
+    assert!(!once.is_empty());
+
+    // The live job stands still, so its checkpoint is older than the shadow's.
+    let log = shadow("live");
+    let says = format!("job {}.shadow.next: 1 worker(s)", job.name);
+    assert!(log.contains(&says) && log.contains("going on"), "{log}");
+    let told = |log: &str| {
+        let warned = log.lines().find(|line| line.contains("begins anew"));
+        let warned = warned.unwrap_or_else(|| panic!("no warning in\n{log}"));
+        for place in [&*file.to_string_lossy(), &format!("the topic {topic}")] {
+            assert!(warned.contains(place), "{place} is not in {warned}");
+        }
+    };
+    told(&log);
+    assert_eq!(sorted_lines(&file), once, "there is nothing new");
+
+    let log = shadow("none");
+    told(&log);
+    assert_eq!(sorted_lines(&file), times(&once, 2));
+    super::diff::run(&job, &["@next"], 0);
+
+    // Without checkpoints nothing but the sink knows of its rows.
+    let checkpoints = job.folder.path().join("checkpoints");
+    fs::remove_dir_all(checkpoints.join(format!("{}.shadow.next", job.name))).unwrap();
+    let log = shadow("none");
+    assert!(
+        log.contains("sink log: the store holds rows that an earlier run of this shadow"),
+        "{log}"
+    );
+    assert_eq!(sorted_lines(&file), times(&once, 3));
+}
