@@ -6,12 +6,13 @@ use opentelemetry_sdk::{Resource, resource::TelemetryResourceDetector};
 use super::Origin;
 use super::settings::Settings;
 
+const INSTANCE: &str = "service.instance.id";
+
 /// The attributes of this process: what the user says of it, and over that what only the process knows.
 pub(super) fn resource(settings: &Settings, origin: Origin<'_>) -> Resource {
     let (instance, known) = match origin {
         Origin::Server => ("server".to_owned(), Vec::new()),
         Origin::Job { job, process } => (
-            // Prometheus tells processes apart by it.
             format!("{job}/{process}"),
             vec![
                 ("tidewright.job", job.to_owned()),
@@ -19,15 +20,21 @@ pub(super) fn resource(settings: &Settings, origin: Origin<'_>) -> Resource {
             ],
         ),
     };
+    // Prometheus tells processes apart by it. The user's value is the same for a server and all that it starts.
+    let said = settings.attributes.iter().rfind(|(key, _)| key == INSTANCE);
+    let instance = match said {
+        Some((_, said)) => format!("{said}/{instance}"),
+        None => instance,
+    };
     let mut attributes = std::collections::BTreeMap::from([
         ("service.name".to_owned(), "tidewright".to_owned()),
         (
             "service.version".to_owned(),
             env!("CARGO_PKG_VERSION").to_owned(),
         ),
-        ("service.instance.id".to_owned(), instance),
     ]);
     attributes.extend(settings.attributes.iter().cloned());
+    attributes.insert(INSTANCE.to_owned(), instance);
     attributes.extend(
         known
             .into_iter()
@@ -87,5 +94,26 @@ mod tests {
             ("service.name".to_owned(), "tidewright".to_owned())
         );
         assert_eq!(server.len(), 3);
+    }
+
+    #[test]
+    fn the_users_name_of_the_instance_stands_before_the_processes_own() {
+        let said = [(
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "service.instance.id=a,service.instance.id=host7",
+        )];
+        let instance = |origin| {
+            let told = of(&said, origin).into_iter();
+            told.filter(|(key, _)| key == INSTANCE)
+                .map(|(_, value)| value)
+                .collect::<Vec<_>>()
+        };
+        let process = |process| Origin::Job {
+            job: "shop",
+            process,
+        };
+        assert_eq!(instance(process(0)), ["host7/shop/0"]);
+        assert_eq!(instance(process(1)), ["host7/shop/1"]);
+        assert_eq!(instance(Origin::Server), ["host7/server"]);
     }
 }
