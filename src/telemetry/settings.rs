@@ -8,7 +8,7 @@ use reqwest::Url;
 use reqwest::header::HeaderMap;
 use rustls::pki_types::CertificateDer;
 
-use self::variables::{headers, milliseconds, pairs};
+use self::variables::{count, headers, milliseconds, pairs};
 use crate::pem;
 
 /// What can be exported.
@@ -70,12 +70,12 @@ const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// By default.
 const METRICS_EVERY: Duration = Duration::from_secs(60);
-/// Sizes and times of the exporters' queues, which read them themselves, and take no notice of wrong ones.
-const NUMBERS: [&str; 6] = [
-    "OTEL_BLRP_SCHEDULE_DELAY",
+/// Times of the exporters' queues, which read them themselves, and take no notice of wrong ones.
+const DELAYS: [&str; 2] = ["OTEL_BLRP_SCHEDULE_DELAY", "OTEL_BSP_SCHEDULE_DELAY"];
+/// Their sizes, of which they take any.
+const SIZES: [&str; 4] = [
     "OTEL_BLRP_MAX_QUEUE_SIZE",
     "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
-    "OTEL_BSP_SCHEDULE_DELAY",
     "OTEL_BSP_MAX_QUEUE_SIZE",
     "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
 ];
@@ -137,10 +137,12 @@ impl Settings {
         let targets = Signal::ALL.map(|signal| Target::of(env, signal));
         let targets: Result<Vec<_>, _> =
             targets.into_iter().filter_map(Result::transpose).collect();
-        for name in NUMBERS {
-            env(name)
-                .map(|value| milliseconds(name, &value))
-                .transpose()?;
+        for name in DELAYS {
+            let value = env(name).map(|value| milliseconds(name, &value));
+            value.transpose()?;
+        }
+        for name in SIZES {
+            env(name).map(|value| count(name, &value)).transpose()?;
         }
         let every = "OTEL_METRIC_EXPORT_INTERVAL";
         let metrics_every = env(every)

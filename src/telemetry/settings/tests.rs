@@ -88,12 +88,29 @@ fn what_cannot_be_followed_is_refused_by_name() {
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
         ("OTEL_BLRP_MAX_QUEUE_SIZE", "many"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "99999999999999999"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1000001"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
         ("OTEL_METRICS_EXPORTER", "prometheus"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team"),
     ] {
         let reason = of(&[ALL, (name, value)]).unwrap_err();
         assert!(reason.contains(name), "{name}={value}: {reason}");
+    }
+}
+
+#[test]
+fn sizes_have_a_limit_and_are_no_times() {
+    let sizes = SIZES.map(|name| (name, "1000000"));
+    assert!(of(&[&sizes[..], &[ALL]].concat()).is_ok());
+    for name in SIZES {
+        let reason = of(&[ALL, (name, "1000001")]).unwrap_err();
+        assert!(
+            reason.contains("from 1 to 1000000") && !reason.contains("milliseconds"),
+            "{reason}"
+        );
     }
 }
 

@@ -4,12 +4,25 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// A number above zero, most often of milliseconds.
+/// The exporters make room for so many at once, at the start.
+const COUNT_MAX: u64 = 1_000_000;
+
+/// A number of records or spans.
+pub(super) fn count(variable: &str, value: &str) -> Result<u64, String> {
+    match value.trim().parse::<u64>() {
+        Ok(number) if (1..=COUNT_MAX).contains(&number) => Ok(number),
+        _ => Err(format!(
+            "{variable}={value} is no whole number from 1 to {COUNT_MAX}. Correct or unset it"
+        )),
+    }
+}
+
+/// A time above zero.
 pub(super) fn milliseconds(variable: &str, value: &str) -> Result<Duration, String> {
     match value.trim().parse::<u64>() {
         Ok(number) if number > 0 => Ok(Duration::from_millis(number)),
         _ => Err(format!(
-            "{variable}={value} is no whole number above 0 (times are in milliseconds). Correct or unset it"
+            "{variable}={value} is no whole number of milliseconds above 0. Correct or unset it"
         )),
     }
 }
