@@ -40,6 +40,8 @@ impl Told {
 pub(super) struct Client {
     signal: &'static str,
     url: String,
+    /// The same for people, without what may be a secret.
+    shown: String,
     http: reqwest::Client,
     runtime: Arc<Runtime>,
     told: Arc<Told>,
@@ -47,7 +49,7 @@ pub(super) struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Client({})", self.url)
+        write!(f, "Client({})", self.shown)
     }
 }
 
@@ -87,6 +89,7 @@ impl Client {
         Ok(Self {
             signal: target.signal.name(),
             url: target.url.to_string(),
+            shown: target.shown(),
             http,
             runtime,
             told,
@@ -115,7 +118,7 @@ impl Client {
                 "{} cannot be sent to {}: {cause}. Nothing waits for the collector; what its queues have no room for is missing \
                  there. This is told once a minute at most",
                 self.signal,
-                self.url
+                self.shown
             );
         }
     }
@@ -144,13 +147,16 @@ async fn exchange(
     http: reqwest::Client,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, HttpError> {
-    let mut answer = http.execute(request.try_into()?).await?;
+    // The URL may hold a secret.
+    let nameless = reqwest::Error::without_url;
+    let request = reqwest::Request::try_from(request).map_err(nameless)?;
+    let mut answer = http.execute(request).await.map_err(nameless)?;
     let mut response = Response::builder().status(answer.status());
     if let Some(headers) = response.headers_mut() {
         *headers = std::mem::take(answer.headers_mut());
     }
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await? {
+    while let Some(chunk) = answer.chunk().await.map_err(nameless)? {
         let room = ANSWER_MAX - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if body.len() == ANSWER_MAX {

@@ -169,6 +169,15 @@ impl Settings {
 }
 
 impl Target {
+    /// The URL for people. Its query may hold a secret.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let mut shown = self.url.clone();
+        shown.set_query(None);
+        shown.set_fragment(None);
+        shown.into()
+    }
+
     /// `None` if the signal is not to be exported.
     fn of(env: Env<'_>, signal: Signal) -> Result<Option<Self>, String> {
         let exporter = format!("OTEL_{}_EXPORTER", signal.name().to_ascii_uppercase());
@@ -246,7 +255,11 @@ fn refuse_unsupported(env: Env<'_>, signal: Signal) -> Result<(), String> {
 fn url(variable: &str, value: &str) -> Result<Url, String> {
     let example =
         "Write http://HOST:4318, or https://.. if the collector has a certificate, or unset it";
-    let wrong = |reason: &str| format!("{variable}={value} {reason}. {example}");
+    let wrong = |reason: &str| match value.contains(['@', '?', '#']) {
+        // Not repeated: what stands there may be a secret, wherever a URL would have it.
+        true => format!("{variable} (not shown: it may hold a secret) {reason}. {example}"),
+        false => format!("{variable}={value} {reason}. {example}"),
+    };
     let url = Url::parse(value.trim()).map_err(|error| wrong(&format!("is no URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("is no URL of http or https"));

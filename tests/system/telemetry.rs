@@ -188,8 +188,10 @@ fn collectors_that_do_not_work_neither_fail_nor_hold_up_a_job() {
     let silent = format!("http://{}", silent.local_addr().unwrap());
     let refusing = Collector::answering(503);
     let absent = format!("http://127.0.0.1:{}", free_port());
+    let token = "t0kenOfTheCollector";
+    let with_token = format!("{}/?api-key={token}", refusing.url);
     for (url, told) in [
-        (&*refusing.url, Some("it answers 503")),
+        (&*with_token, Some("it answers 503")),
         (&*absent, Some("refused")),
         (&*silent, None),
     ] {
@@ -201,6 +203,7 @@ fn collectors_that_do_not_work_neither_fail_nor_hold_up_a_job() {
         run.wait_for_success(LIMIT);
         assert_eq!(run.summary()["events_in"]["events"], 1_000);
         let log = run.stderr();
+        assert!(!log.contains(token), "{log}");
         let warnings = log
             .lines()
             .filter(|line| line.contains("cannot be sent to"));

@@ -119,6 +119,9 @@ fn secrets_are_not_repeated() {
     let secret = "c2VjcmV0";
     for (name, value) in [
         (ENDPOINT, format!("https://me:{secret}@c")),
+        (ENDPOINT, format!("me:{secret}@c:4318")),
+        (ENDPOINT, format!("c:4318?api-key={secret}")),
+        (ENDPOINT, format!("http://c:port/?api-key={secret}")),
         ("OTEL_EXPORTER_OTLP_HEADERS", secret.to_owned()),
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
@@ -135,6 +138,11 @@ fn secrets_are_not_repeated() {
             "{reason}"
         );
     }
+    let told = format!("https://c/a?api-key={secret}#{secret}");
+    let settings = of(&[(ENDPOINT, &told)]).unwrap().unwrap();
+    let target = settings.target(Signal::Logs).unwrap();
+    assert_eq!(target.shown(), "https://c/a/v1/logs");
+    assert!(target.url.as_str().contains(secret), "it is sent");
     assert!(
         is_secret("OTEL_EXPORTER_OTLP_LOGS_HEADERS") && is_secret("OTEL_EXPORTER_OTLP_HEADERS")
     );
