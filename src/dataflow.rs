@@ -152,6 +152,7 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
         };
         let acks = persist::persist(scope, settings, sections, ticks.clone());
         let settings = CommitSettings {
+            job: context.plan.name.clone(),
             worker: scope.index(),
             start: context.start,
             stats: context.stats.clone(),

@@ -29,8 +29,8 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
-    /// Records that it has been published now.
-    pub fn published(&self) {
+    /// Records that it has been published now. `job`: whose it is; a process that makes views again runs a shadow too.
+    pub fn published(&self, job: &str) {
         let tracer = global::tracer("tidewright");
         let (now, end) = (Instant::now(), SystemTime::now());
         let wall_clock = |at: Instant| end.checked_sub(now.duration_since(at)).unwrap_or(end);
@@ -40,7 +40,7 @@ impl UnderWay {
         if !whole.is_recording() {
             return;
         }
-        whole.set_attributes(self.attributes());
+        whole.set_attributes(self.attributes(job));
         let within = Context::new().with_remote_span_context(whole.span_context().clone());
         for (name, from, to) in [
             ("write state", self.marked, self.durable),
@@ -53,7 +53,7 @@ impl UnderWay {
         whole.end_with_timestamp(end);
     }
 
-    fn attributes(&self) -> Vec<KeyValue> {
+    fn attributes(&self, job: &str) -> Vec<KeyValue> {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let kind = match self.kind {
             MarkerKind::Periodic => "periodic",
@@ -61,6 +61,7 @@ impl UnderWay {
             MarkerKind::Final => "final",
         };
         vec![
+            KeyValue::new("tidewright.checkpoint.job", job.to_owned()),
             KeyValue::new("tidewright.checkpoint.epoch", number(self.epoch)),
             KeyValue::new("tidewright.checkpoint.kind", kind),
             KeyValue::new("tidewright.checkpoint.files", number(self.files as u64)),

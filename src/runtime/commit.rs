@@ -55,6 +55,8 @@ pub struct Publisher {
 
 /// What the operator is told.
 pub struct CommitSettings {
+    /// The job.
+    pub job: String,
     /// This worker.
     pub worker: usize,
     /// The first epoch.
@@ -145,7 +147,7 @@ pub fn commit<'scope>(
             while let Ok(epoch) = publisher.published.try_recv() {
                 settings.stats.durable.raise(epoch.0);
                 if let Some(checkpoint) = publishing.take() {
-                    checkpoint.published();
+                    checkpoint.published(&settings.job);
                     let duration = checkpoint.marked.elapsed();
                     settings.stats.checkpoint_times.record(duration, 1);
                     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);

@@ -145,7 +145,9 @@ fn checkpoints_have_traces(received: &Received) {
     let mut kinds = BTreeSet::new();
     for whole in whole {
         assert_eq!(whole.name, "checkpoint");
-        kinds.insert(attributes(&whole.attributes)["tidewright.checkpoint.kind"].clone());
+        let told = attributes(&whole.attributes);
+        assert_eq!(told["tidewright.checkpoint.job"], "exported");
+        kinds.insert(told["tidewright.checkpoint.kind"].clone());
         let within = spans
             .iter()
             .filter(|span| span.parent_span_id == whole.span_id);

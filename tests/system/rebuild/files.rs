@@ -1,7 +1,7 @@
 //! The same over files, into DynamoDB and an embedded store that has one reader at a time; and how shadows go.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,7 @@ use super::rebuilt;
 use crate::{
     harness::{
         checkpoints::Checkpoints,
+        collector::{Collector, attributes},
         dynamodb::Dynamodb,
         eventually::eventually,
         input::{Events, write_files},
@@ -202,6 +203,7 @@ fn views_over_files_are_made_again_and_nothing_of_the_shadow_is_left() {
     let Some(archive) = Archive::open("rebuild-files") else {
         return;
     };
+    let collector = Collector::start();
     let mut running = archive.start(&archive.name, "");
     let claim = archive.checkpoints(&archive.name).claim();
     let file = archive.write(&archive.name, PURCHASES);
@@ -210,6 +212,8 @@ fn views_over_files_are_made_again_and_nothing_of_the_shadow_is_left() {
         .args(["--rebuild-view", "recent", "--rebuild-view", "minutes"])
         .args(["--take-over", SOCKET, "--socket", "other.sock"])
         .args(["--summary", "json"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
         .start();
     eventually(LIMIT, "the job is taken over, and the shadow gone", || {
         assert!(process.is_running(), "{}", process.stderr());
@@ -218,6 +222,16 @@ fn views_over_files_are_made_again_and_nothing_of_the_shadow_is_left() {
     });
     running.wait_for_success(LIMIT);
     archive.await_all_read(&mut process, &archive.name);
+    let shadow = format!("{}.shadow.rebuild", archive.name);
+    let expected = BTreeSet::from([archive.name.clone(), shadow]);
+    eventually(LIMIT, "checkpoints of both are told apart", || {
+        let received = collector.received();
+        let spans = received.spans.iter().map(|(_, span)| span);
+        let jobs = spans
+            .filter(|span| span.name == "checkpoint")
+            .map(|span| attributes(&span.attributes)["tidewright.checkpoint.job"].clone());
+        (jobs.collect::<BTreeSet<_>>() == expected).then_some(())
+    });
     process.terminate();
     process.wait_for_success(LIMIT);
     for sink in ["items", "users"] {
