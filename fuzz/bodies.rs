@@ -60,6 +60,7 @@ pub fn job_file(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let surroundings = Surroundings {
         env: &|_| None,
+        withheld: &|_| false,
         // What it names is not for a fuzzer to read.
         file: &|_| Err(std::io::ErrorKind::NotFound.into()),
     };

@@ -6,6 +6,7 @@ mod control;
 mod demo;
 mod diff;
 mod get;
+mod job_file;
 mod launch;
 mod metrics_arguments;
 mod progress;

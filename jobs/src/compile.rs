@@ -59,12 +59,13 @@ pub fn compile_with(
 ) -> Result<Compiled, Diagnostics> {
     let surroundings = Surroundings {
         env,
+        withheld: &|_| false,
         file: &|path| std::fs::read_to_string(path),
     };
     compile_in(file_name, text, overrides, surroundings, missing_env)
 }
 
-/// Like [`compile_with`], with a say in which files are read: for job files that come from somebody else.
+/// Like [`compile_with`], with a say in which variables and files are read.
 ///
 /// # Errors
 /// Like [`compile`].

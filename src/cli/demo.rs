@@ -3,11 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use tidewright_jobs::compile;
+use tidewright_jobs::MissingEnv;
 
 use super::run::{Shown, start};
 use super::supervised::SupervisedArguments;
-use super::{EXIT_USAGE, failed};
+use super::{EXIT_USAGE, failed, job_file};
 use crate::control::socket::DEFAULT_SOCKET;
 use crate::job::{Allowed, Restore, RunOptions};
 use crate::telemetry::{self, Origin, Settings};
@@ -45,8 +45,8 @@ pub fn demo(arguments: &DemoArguments, log_json: bool) -> ExitCode {
         "sources.events.datagen.rate".to_owned(),
         arguments.rate.to_string(),
     )];
-    let env = |name: &str| std::env::var(name).ok();
-    let compiled = match compile("jobs/demo.yaml", DEMO_JOB, &overrides, &env) {
+    let compiled = job_file::compile("jobs/demo.yaml", DEMO_JOB, &overrides, MissingEnv::Error);
+    let compiled = match compiled {
         Ok(compiled) => compiled,
         Err(diagnostics) => return failed(diagnostics, 1),
     };

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use tidewright_jobs::MissingEnv;
 use tidewright_jobs::plan::{Plan, SinkPlan};
-use tidewright_jobs::{MissingEnv, compile_with};
 
-use super::failed;
 use super::validate::parse_override;
+use super::{failed, job_file};
 use crate::dataflow;
 use crate::diff::{DiffOptions, Difference, compare};
 use crate::sink::EmbeddedStores;
@@ -113,8 +113,7 @@ fn load(arguments: &DiffArguments, side: &str) -> Result<Plan, String> {
     let (path, shadow) = split(side);
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))?;
-    let env = |name: &str| std::env::var(name).ok();
-    let compiled = compile_with(path, &text, &arguments.overrides, &env, MissingEnv::Error)
+    let compiled = job_file::compile(path, &text, &arguments.overrides, MissingEnv::Error)
         .map_err(|diagnostics| diagnostics.to_string())?;
     match shadow {
         None => Ok(compiled.plan),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
-use tidewright_jobs::{Compiled, Warning, compile};
+use tidewright_jobs::{Compiled, MissingEnv, Warning};
 
 use super::cluster::{self, ClusterArguments};
 use super::launch;
@@ -14,14 +14,14 @@ use super::start_arguments::StartArguments;
 use super::supervised::SupervisedArguments;
 use super::upgrade_arguments::UpgradeArguments;
 use super::validate::parse_override;
-use super::{EXIT_USAGE, failed};
+use super::{EXIT_USAGE, failed, job_file};
 use crate::control::socket::DEFAULT_SOCKET;
 use crate::job::logged::LOG_TARGET;
 use crate::job::{self, Differences, Restore, RunOptions};
 use crate::resident;
 use crate::runtime::failure;
 use crate::runtime::summary::Summary;
-use crate::telemetry::{self, Origin, Settings, settings};
+use crate::telemetry::{self, Origin, Settings};
 
 /// Arguments of `tidewright run`.
 #[derive(Debug, Args)]
@@ -103,11 +103,7 @@ pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
         Ok(text) => text,
         Err(error) => return failed(format!("cannot read {name}: {error}"), EXIT_USAGE),
     };
-    let env = |name: &str| match settings::is_secret(name) {
-        true => None,
-        false => std::env::var(name).ok(),
-    };
-    let compiled = match compile(&name, &text, &overrides, &env) {
+    let compiled = match job_file::compile(&name, &text, &overrides, MissingEnv::Error) {
         Ok(compiled) => compiled,
         Err(diagnostics) => {
             eprintln!("{diagnostics}");

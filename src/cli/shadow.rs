@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use tidewright_jobs::{MissingEnv, compile_with};
+use tidewright_jobs::MissingEnv;
 
 use super::validate::parse_override;
-use super::{EXIT_USAGE, failed};
+use super::{EXIT_USAGE, failed, job_file};
 use crate::job;
 
 /// What can be done about a shadow.
@@ -39,8 +39,7 @@ pub fn shadow(command: &ShadowCommand) -> ExitCode {
         Ok(text) => text,
         Err(error) => return failed(format!("cannot read {path}: {error}"), EXIT_USAGE),
     };
-    let env = |name: &str| std::env::var(name).ok();
-    let compiled = compile_with(path, &text, &arguments.overrides, &env, MissingEnv::Error);
+    let compiled = job_file::compile(path, &text, &arguments.overrides, MissingEnv::Error);
     let compiled = match compiled {
         Ok(compiled) => compiled,
         Err(diagnostics) => {

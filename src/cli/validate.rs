@@ -3,10 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use tidewright_jobs::{MissingEnv, Warning, compile_with, explain, explain_json, json_schema};
+use tidewright_jobs::{MissingEnv, Warning, explain, explain_json, json_schema};
 
 use super::control::Output;
-use super::{EXIT_USAGE, failed};
+use super::{EXIT_USAGE, failed, job_file};
 
 /// Arguments of `tidewright validate`.
 #[derive(Debug, Args)]
@@ -39,8 +39,7 @@ pub fn validate(arguments: &ValidateArguments) -> ExitCode {
         Ok(text) => text,
         Err(error) => return failed(format!("cannot read {name}: {error}"), EXIT_USAGE),
     };
-    let env = |name: &str| std::env::var(name).ok();
-    match compile_with(&name, &text, &arguments.overrides, &env, MissingEnv::Warn) {
+    match job_file::compile(&name, &text, &arguments.overrides, MissingEnv::Warn) {
         Ok(compiled) => {
             for warning in &compiled.warnings {
                 eprintln!("{}", Warning(warning));

@@ -196,11 +196,9 @@ fn compile(
     allowed: &AllowedFiles,
 ) -> Result<Compiled, Refused> {
     let surroundings = Surroundings {
-        // Not the server's own secret: jobs don't inherit it either.
-        env: &|name| {
-            let is_secret = name == TOKEN_VARIABLE || settings::is_secret(name);
-            (!is_secret).then(|| std::env::var(name).ok())?
-        },
+        env: &|name| std::env::var(name).ok(),
+        // Also the server's own secret: jobs don't inherit it either.
+        withheld: &|name| name == TOKEN_VARIABLE || settings::is_secret(name),
         file: &|path| {
             let path = allowed.check_shared(path).map_err(io::Error::other)?;
             std::fs::read_to_string(path)

@@ -266,6 +266,34 @@ fn settings_that_cannot_be_followed_end_a_process_before_it_has_done_anything() 
 }
 
 #[test]
+fn no_command_shows_a_job_file_the_collectors_headers() {
+    let folder = TempDir::new().unwrap();
+    let token = "t0kenOfTheCollector";
+    let stolen =
+        json!({ "from": "counts", "embedded": { "path": "${env:OTEL_EXPORTER_OTLP_HEADERS}" } });
+    let file = job(folder.path())
+        .sink("store", stolen)
+        .write(folder.path());
+    let file = file.to_str().unwrap();
+    for arguments in [
+        &["run", file][..],
+        &["validate", file],
+        &["diff", file, "@next"],
+        &["shadow", "drop", file, "next"],
+    ] {
+        let command = Command::tidewright(folder.path()).args(arguments);
+        let headers = format!("authorization={token}");
+        let command = command.env("OTEL_EXPORTER_OTLP_HEADERS", headers);
+        let mut process = command.run(LIMIT);
+        assert_eq!(process.wait(LIMIT).code(), Some(2), "{arguments:?}");
+        let said = process.stdout() + &process.stderr();
+        let reason = "the environment variable OTEL_EXPORTER_OTLP_HEADERS is withheld";
+        assert!(said.contains(reason), "{arguments:?}: {said}");
+        assert!(!said.contains(token), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
 fn a_server_and_its_jobs_export_each_their_own_part() {
     let collector = Collector::start();
     let token = "t0kenOfTheCollector";
@@ -284,7 +312,9 @@ fn a_server_and_its_jobs_export_each_their_own_part() {
     let refused = server.post("/v1/jobs", Some(&super::serve::submission(&stolen)));
     assert_eq!(refused.status / 100, 4, "{refused:?}");
     assert!(
-        refused.text.contains("OTEL_EXPORTER_OTLP_HEADERS"),
+        refused
+            .text
+            .contains("OTEL_EXPORTER_OTLP_HEADERS is withheld"),
         "{refused:?}"
     );
     assert!(!refused.text.contains(token), "{refused:?}");

@@ -27,6 +27,8 @@ pub(crate) struct Unresolved {
 pub struct Surroundings<'a> {
     /// The value of an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// True of variables that no job file may read, set or not: they are not looked up.
+    pub withheld: &'a dyn Fn(&str) -> bool,
     /// The content of a file.
     pub file: &'a dyn Fn(&str) -> std::io::Result<String>,
 }
@@ -124,10 +126,26 @@ impl References<'_> {
             Some((name, default)) => (name, Some(default)),
             None => (name, None),
         };
-        let value = (self.surroundings.env)(name).or_else(|| default.map(str::to_owned));
+        let withheld = (self.surroundings.withheld)(name);
+        let value = match withheld {
+            true => None,
+            false => (self.surroundings.env)(name),
+        };
+        let value = value.or_else(|| default.map(str::to_owned));
         if value.is_some() {
             return Some(value);
         }
+        if withheld {
+            // Also where variables may be missing: this one is missing in every run.
+            let message = format!("the environment variable {name} is withheld from job files");
+            let help = "it may hold a secret of whoever starts the process: use a variable of another name";
+            self.fail(position, message, Some(help));
+            return None;
+        }
+        self.not_set(name, position)
+    }
+
+    fn not_set(&mut self, name: &str, position: Position) -> Option<Option<String>> {
         let message = format!("the environment variable {name} is not set");
         let fault = Fault::new(position, message).help(format!(
             "set it, or give a default: ${{env:{name}:-default}}"

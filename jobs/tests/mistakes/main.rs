@@ -9,7 +9,7 @@
 mod connectors;
 mod sql;
 
-use tidewright_jobs::{Diagnostics, MissingEnv, compile, compile_with};
+use tidewright_jobs::{Diagnostics, MissingEnv, Surroundings, compile, compile_in, compile_with};
 
 /// Sources of all kinds; views begin at line 19, sinks follow them.
 const SOURCES: &str = r#"name: shop
@@ -239,6 +239,32 @@ fn a_missing_variable_can_be_a_warning() {
         .collect();
     assert_eq!(warnings.len(), 4, "{warnings:?}");
     assert!(warnings[1].contains("URL is not set"));
+}
+
+#[test]
+fn a_withheld_variable_is_an_error_also_where_others_may_be_missing() {
+    let text = |name: &str| {
+        format!(
+            "name: j\nsources:\n  s: {{ datagen: {{ kind: profiles, users: 5 }}, primary_key: [user_id] }}\nsinks:\n  out: {{ from: s, redis: {{ url: \"${{env:{name}}}\", key: \"p:{{user_id}}\" }} }}\n"
+        )
+    };
+    let surroundings = Surroundings {
+        env: &|_| Some("redis://c2VjcmV0".to_owned()),
+        withheld: &|name| name == "TOKEN",
+        file: &|_| Err(std::io::ErrorKind::NotFound.into()),
+    };
+    let compiled = |name| compile_in("job.yaml", &text(name), &[], surroundings, MissingEnv::Warn);
+    let found = compiled("TOKEN").unwrap_err().to_string();
+    let message = "the environment variable TOKEN is withheld from job files";
+    assert!(
+        found.contains(message) && !found.contains("not set"),
+        "{found}"
+    );
+    assert!(!found.contains("c2VjcmV0"), "{found}");
+    for readable in ["OTHER", "TOKEN:-redis://localhost"] {
+        let compiled = compiled(readable).unwrap();
+        assert!(compiled.warnings.is_empty(), "{:?}", compiled.warnings);
+    }
 }
 
 #[test]
