@@ -89,11 +89,12 @@ enum SummaryFormat {
 
 /// Runs a job file. `log_json`: what it says of itself is in the log.
 pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
-    let changes = match arguments.supervised.begin() {
+    let supervised = &arguments.supervised;
+    let changes = match supervised.begin() {
         Ok(changes) => changes,
         Err(message) => return failed(message, 1),
     };
-    let exported = match Settings::from_environment() {
+    let exported = match supervised.without_export(Settings::from_environment()) {
         Ok(exported) => exported,
         Err(message) => return failed(message, EXIT_USAGE),
     };
@@ -122,10 +123,11 @@ pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
         },
     };
     // A launching process has nothing to tell: those that it starts do.
-    if arguments.cluster.launch.is_none()
-        && let Err(message) = telemetry::start(exported, arguments.origin(&compiled.plan.name))
-    {
-        return failed(message, 1);
+    if arguments.cluster.launch.is_none() {
+        let started = telemetry::start(exported, arguments.origin(&compiled.plan.name));
+        if let Err(message) = supervised.without_export(started) {
+            return failed(message, 1);
+        }
     }
     if !arguments.cluster.follows() && arguments.cluster.launched_by.is_none() {
         for warning in &compiled.warnings {
@@ -187,7 +189,7 @@ pub fn run(arguments: &RunArguments, log_json: bool) -> ExitCode {
             summary: arguments.summary.is_some() && speaks,
             log_json,
         },
-        &arguments.supervised,
+        supervised,
     )
 }
 
@@ -285,7 +287,8 @@ pub fn start(
         Ok(_) => {}
         Err(error) => failure::end(&error.to_string(), error.code()),
     }
-    if let Err(message) = telemetry::export_metrics(prepared.measured()) {
+    let exported = telemetry::export_metrics(prepared.measured());
+    if let Err(message) = supervised.without_export(exported) {
         failure::end(&message, failure::EXIT_FAILED);
     }
     let differences = prepared.differences().clone();

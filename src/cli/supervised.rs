@@ -59,6 +59,23 @@ impl SupervisedArguments {
         }
     }
 
+    /// What came of an attempt to export telemetry. A server has followed the same settings as its jobs, so what fails here was well
+    /// when it started, such as a file that is being exchanged: the log says so, and the job runs.
+    ///
+    /// # Errors
+    /// Those of a process that nobody looks after.
+    pub fn without_export<T: Default>(&self, outcome: Result<T, String>) -> Result<T, String> {
+        match outcome {
+            Err(message) if self.is_supervised() => {
+                tracing::warn!(
+                    "telemetry is not exported, or not all of it, until this process is started again: {message}"
+                );
+                Ok(T::default())
+            }
+            outcome => outcome,
+        }
+    }
+
     /// After a run that ended in good order.
     ///
     /// # Errors

@@ -2,7 +2,11 @@
 
 mod variables;
 
-use std::{env, time::Duration};
+use std::{
+    env, io,
+    path::{self, PathBuf},
+    time::Duration,
+};
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
@@ -66,6 +70,8 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Where everything is sent.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// What names the file of who signs the collector's certificate.
+const CERTIFICATE: &str = "CERTIFICATE";
 /// By default.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// By default.
@@ -104,6 +110,23 @@ pub fn is_secret(variable: &str) -> bool {
     variable.starts_with("OTEL_EXPORTER_OTLP_") && variable.ends_with("HEADERS")
 }
 
+/// The variables that name files, with the places that they mean here, for processes that start elsewhere.
+///
+/// # Errors
+/// If it cannot be told where this process is.
+pub fn files() -> io::Result<Vec<(String, PathBuf)>> {
+    let own = Signal::ALL.map(|signal| of_signal(signal, CERTIFICATE));
+    let names = own.into_iter().chain([for_all(CERTIFICATE)]);
+    let told = names.filter_map(|name| from_process(&name).map(|file| (name, file)));
+    told.map(|(name, file)| Ok((name, path::absolute(file)?)))
+        .collect()
+}
+
+/// The variable for all signals.
+fn for_all(setting: &str) -> String {
+    format!("OTEL_EXPORTER_OTLP_{setting}")
+}
+
 /// The variable of one signal.
 fn of_signal(signal: Signal, setting: &str) -> String {
     let signal = signal.name().to_ascii_uppercase();
@@ -112,10 +135,7 @@ fn of_signal(signal: Signal, setting: &str) -> String {
 
 /// A setting of a signal: its own variable, or else the one for all. With the variable's name, for messages.
 fn look(env: Env<'_>, signal: Signal, setting: &str) -> Option<(String, String)> {
-    let names = [
-        of_signal(signal, setting),
-        format!("OTEL_EXPORTER_OTLP_{setting}"),
-    ];
+    let names = [of_signal(signal, setting), for_all(setting)];
     names
         .into_iter()
         .find_map(|name| env(&name).map(|value| (name, value)))
@@ -201,7 +221,7 @@ impl Target {
         let timeout = look(env, signal, "TIMEOUT");
         let timeout = timeout.map(|(name, value)| milliseconds(&name, &value));
         let given = look(env, signal, "HEADERS").map(|(name, value)| headers(&name, &value));
-        let authorities = look(env, signal, "CERTIFICATE")
+        let authorities = look(env, signal, CERTIFICATE)
             .map(|(name, value)| pem::certificates(value.as_ref(), &name));
         Ok(Some(Self {
             signal,

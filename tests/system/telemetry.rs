@@ -1,20 +1,22 @@
 //! What is exported to an OpenTelemetry collector, compared with what the processes say of themselves; and collectors that do not
 //! work.
 
-use std::{collections::BTreeSet, net::TcpListener, path::Path};
+use std::{collections::BTreeSet, fs, net::TcpListener, path::Path};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
     harness::{
+        certificates::Authority,
         collector::{Collector, Received, attributes, text},
         eventually::eventually,
         input::{Events, write_files},
         jobfile::{JobFile, events, from_files},
         process::{Command, Process},
         redis_server::free_port,
-        server::Server,
+        server::{Server, kill, pids},
     },
     shop::LIMIT,
 };
@@ -336,4 +338,48 @@ fn a_server_and_its_jobs_export_each_their_own_part() {
     assert_eq!(received.last(of_server, records, &[]), None);
     assert!(received.authorizations.iter().all(|value| value == token));
     assert!(server.data().join("jobs/one/elsewhere.redb").exists());
+}
+
+#[test]
+fn a_certificate_that_is_named_from_the_servers_folder_or_is_away_ends_no_job() {
+    let collector = Collector::start();
+    let elsewhere = TempDir::new().unwrap();
+    let authority = Authority::new(elsewhere.path(), "collector");
+    // The server's folder is beside it.
+    let folder = elsewhere.path().file_name().unwrap().to_str().unwrap();
+    let server = Server::start(
+        &[],
+        &[
+            (ENDPOINT, &collector.url),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "50"),
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                &format!("../{folder}/collector-ca.pem"),
+            ),
+        ],
+    );
+    let file = super::serve::counting("one", None);
+    let submitted = server.post("/v1/jobs", Some(&super::serve::submission(&file)));
+    assert_eq!(submitted.status, 201, "{submitted:?}");
+    let running = server.await_state("one", "running");
+    eventually(LIMIT, "the job exports", || {
+        let name = "tidewright_source_records_total";
+        let read = collector
+            .received()
+            .last(("tidewright.job", "one"), name, &[]);
+        (read > Some(0.0)).then_some(())
+    });
+    let warning = "telemetry is not exported";
+    assert!(!server.log("one").contains(warning));
+    fs::remove_file(authority.ca()).unwrap();
+    kill(pids(&running)[0], Signal::KILL);
+    let told = eventually(LIMIT, "the job runs again", || {
+        let job = server.job("one");
+        assert_ne!(job["state"], "failed", "{job}");
+        let again = job["state"] == "running" && pids(&job) != pids(&running);
+        again.then(|| server.log("one"))
+    });
+    for part in [warning, "OTEL_EXPORTER_OTLP_CERTIFICATE"] {
+        assert!(told.contains(part), "no {part}: {told}");
+    }
 }

@@ -17,6 +17,7 @@ use crate::control::lifecycle::{Exit, Observed};
 use crate::control::logs;
 use crate::control::registry::records::{Job, Replay, ReplayFrom, Version};
 use crate::control::remote::TOKEN_VARIABLE;
+use crate::telemetry::settings;
 
 /// How long processes of a job wait for each other. Their ports are chosen anew at each start: one that another program
 /// has taken in between costs no more than this.
@@ -27,6 +28,8 @@ pub struct Crews {
     folders: Folders,
     /// This program: what jobs run in.
     program: PathBuf,
+    /// Variables that name files from where this process is: jobs start in folders of their own.
+    files: Vec<(String, PathBuf)>,
     /// Log lines as JSON.
     log_json: bool,
     /// Processes that this server has started, to be collected when they end.
@@ -67,11 +70,12 @@ impl Crews {
     /// Looks after nobody yet.
     ///
     /// # Errors
-    /// If this program's own path cannot be had.
+    /// If this program's own path, or the folder that it is in, cannot be had.
     pub fn new(folders: Folders, log_json: bool) -> io::Result<Self> {
         Ok(Self {
             folders,
             program: std::env::current_exe()?,
+            files: settings::files()?,
             log_json,
             children: HashMap::new(),
             ports_from: std::process::id() as usize * 37,
@@ -160,6 +164,7 @@ impl Crews {
         logs::note(&folder, &start.opening)?;
         command
             .env_remove(TOKEN_VARIABLE)
+            .envs(self.files.clone())
             .args(["--workers", &version.workers.to_string(), "--quiet"])
             .arg("--log-folder")
             .arg(&folder)
