@@ -52,7 +52,12 @@ impl Resent {
         if restored {
             resent.resync.extend(whole.iter().cloned());
         }
-        resent.replaced.extend(named(&upgrade.replaced));
+        // A store that only appends cannot be asked for its keys, and what it holds stays.
+        let appends = dataflow::append_sinks(plan);
+        let replaced = named(&upgrade.replaced).into_iter();
+        resent
+            .replaced
+            .extend(replaced.filter(|sink| !appends.contains(sink)));
         resent.replaced.extend(whole);
         resent
     }

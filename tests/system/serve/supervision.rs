@@ -191,22 +191,23 @@ fn a_job_that_gave_up_on_its_input_waits_for_people() {
     };
     let given_up = |server: &Server, name: &str| {
         let job = server.await_state(name, "failed");
-        assert_eq!(job["restarts"], 0, "{job}");
         let error = job["last_error"].as_str().unwrap().to_owned();
         assert!(
             error.contains("source events") && error.contains("became dead letters"),
             "{error}"
         );
+        job["restarts"].clone()
     };
     assert_eq!(server.post("/v1/jobs", Some(&spoilt("spoilt"))).status, 201);
-    given_up(&server, "spoilt");
+    assert_eq!(given_up(&server, "spoilt"), 0);
     // Whoever submits it again lets it go on, until it is too much again.
     assert_eq!(server.post("/v1/jobs", Some(&spoilt("spoilt"))).status, 201);
-    given_up(&server, "spoilt");
+    assert_eq!(given_up(&server, "spoilt"), 0);
     let log = server.log("spoilt");
     assert!(log.contains("going on from the checkpoint"), "{log}");
 
-    // A server that was not there when it ended knows as well.
+    // A server that was not there when it ended knows as well. If the kill hits a process that is just being made, there is
+    // another one.
     assert_eq!(server.post("/v1/jobs", Some(&spoilt("unseen"))).status, 201);
     server.kill();
     server.start_again();
