@@ -39,7 +39,7 @@ fn the_endpoint_for_all_is_followed_by_a_path_and_one_of_a_signal_is_not() {
         "http://m/api/v1/otlp/v1/metrics",
     );
     let only = ("metrics", own.1.to_owned());
-    assert_eq!(targets(&[own]), [only.clone()]);
+    assert_eq!(targets(&[own]), std::slice::from_ref(&only));
     assert_eq!(targets(&[own, ALL])[1], only);
     assert_eq!(targets(&[own, ALL]).len(), 3);
     let off = [
