@@ -15,7 +15,7 @@ mod kafka_client;
 pub mod metrics;
 mod pem;
 pub mod place;
-mod resident;
+pub mod resident;
 pub mod runtime;
 pub mod sink;
 pub mod source;

@@ -10,7 +10,7 @@ use tidewright_jobs::plan::Plan;
 use tidewright_operators::StateMemory;
 
 use super::RunError;
-use crate::dataflow;
+use crate::{dataflow, resident};
 
 /// The limit of the state in memory, with a folder for what is beyond it.
 pub fn memory(
@@ -40,6 +40,7 @@ pub fn memory(
             "the folder for state that doesn't fit into memory is itself in memory (tmpfs): name one on a disk with state.directory"
         );
     }
+    resident::give_freed_memory_back();
     let limit = usize::try_from(state.memory_bytes).unwrap_or(usize::MAX);
     let states = dataflow::keyed_states(plan) * workers;
     Ok(Some(Arc::new(StateMemory::new(limit, states, &directory))))

@@ -58,6 +58,11 @@ impl<'a> Inputs<'a> {
         })
     }
 
+    /// The bytes of all entries, estimated where files are used in part.
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.live_bytes).sum()
+    }
+
     /// All operators that have sections.
     pub fn operators(&self) -> BTreeSet<OperatorId> {
         let operators = self.files.values().flat_map(|file| file.file.operators());

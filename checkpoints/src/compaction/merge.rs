@@ -21,14 +21,18 @@ pub(super) fn merge(
     mut out: impl FnMut(ShardRange, Vec<u8>) -> Result<(), RestoreError>,
 ) -> Result<(), RestoreError> {
     let operators = inputs.operators();
-    let mut builder = StateFileBuilder::new(header);
+    // A file that grows as it is made takes its memory twice.
+    let capacity = inputs.bytes().min(job.file_bytes_max);
+    let capacity = usize::try_from(capacity).unwrap_or_default();
+    let empty = || StateFileBuilder::with_capacity(header, capacity);
+    let mut builder = empty();
     let mut start = job.shards.start;
     for shards in inputs.pieces() {
         let piece = inputs.read(&shards)?;
         for shard in shards {
             if builder.size_bytes() as u64 >= job.file_bytes_max {
                 let end = u32::from(shard.0);
-                let full = std::mem::replace(&mut builder, StateFileBuilder::new(header));
+                let full = std::mem::replace(&mut builder, empty());
                 out(ShardRange { start, end }, full.finish())?;
                 start = end;
             }
