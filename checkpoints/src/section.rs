@@ -11,6 +11,18 @@ pub struct SubKeyRange {
     pub end: i64,
 }
 
+/// Sorts ranges and joins those that overlap or touch.
+pub fn coalesce(ranges: &mut Vec<SubKeyRange>) {
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let joined = next.start <= last.end;
+        if joined {
+            last.end = last.end.max(next.end);
+        }
+        joined
+    });
+}
+
 /// One changed entry: `value` is `None` where the entry was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

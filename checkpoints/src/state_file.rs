@@ -261,8 +261,8 @@ impl StateFile {
         for section in self.layers(operator, shard.into()).iter().rev() {
             let encoded = self.read(section.bytes.clone(), section.shard)?;
             merge
-                .decode_older(|gone, drops, entries| {
-                    section_codec::decode_into(drops, entries, &encoded, |sub_key| !gone(sub_key))
+                .take_older(|gone, entries| {
+                    section_codec::decode_into(entries, &encoded, |sub_key| !gone(sub_key))
                 })
                 .map_err(|error| self.failed(StateFileProblem::malformed("section")(error)))?;
         }

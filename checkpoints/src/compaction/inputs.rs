@@ -10,6 +10,7 @@ use crate::{
     ids::{OperatorId, Shard},
     manifest::FileEntry,
     restore::{self, RestoreError, Stored},
+    shard_range::ShardRange,
     state_file::StateFile,
     store::CheckpointStore,
 };
@@ -17,8 +18,8 @@ use crate::{
 /// Files of up to this share of a piece are read whole, and all if they are one piece together: several requests take longer.
 const WHOLE_SHARE: u64 = 32;
 
-/// A part of a merge's input: files in the order in which they apply, each with the entry that says which shards count.
-pub(super) type Piece = Vec<(FileEntry, Arc<StateFile>)>;
+/// A part of a merge's input: files in the order in which they apply, each with the shards that count of it.
+pub(super) type Piece = Vec<(ShardRange, Arc<StateFile>)>;
 
 /// The files of a merge.
 pub(super) struct Inputs<'a> {
@@ -99,11 +100,9 @@ impl<'a> Inputs<'a> {
     /// Reads and verifies what is not in memory of these shards.
     pub fn read(&self, shards: &[Shard]) -> Result<Piece, RestoreError> {
         let counts = |name: &str, shard: Shard| {
-            let of_file = self.entries.iter().filter(|entry| entry.name == name);
+            let mut of_file = self.entries.iter().filter(|entry| entry.name == name);
             shards.binary_search(&shard).is_ok()
-                && of_file
-                    .into_iter()
-                    .any(|entry| entry.shards.contains(shard))
+                && of_file.any(|entry| entry.shards.contains(shard))
         };
         let mut files = BTreeMap::new();
         for (name, File { file, whole }) in &self.files {
@@ -121,7 +120,7 @@ impl<'a> Inputs<'a> {
         }
         let entries = self.entries.iter();
         Ok(entries
-            .map(|entry| (entry.clone(), files[&*entry.name].clone()))
+            .map(|entry| (entry.shards, files[&*entry.name].clone()))
             .collect())
     }
 }

@@ -62,7 +62,7 @@ fn merge_shard(
 ) -> Result<ShardMerge, StateFileError> {
     let mut merged = ShardMerge::default();
     let files = piece.iter().rev();
-    for (_, file) in files.filter(|(entry, _)| entry.shards.contains(shard)) {
+    for (_, file) in files.filter(|(shards, _)| shards.contains(shard)) {
         file.merge_into(&mut merged, operator, shard)?;
     }
     Ok(merged)

@@ -52,24 +52,24 @@ fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
 
 /// Decodes what [`encode`] wrote.
 pub(super) fn decode(shard: Shard, bytes: &[u8]) -> Result<ShardDelta, CodecError> {
-    let mut delta = ShardDelta {
+    let mut entries = Vec::new();
+    let drops = decode_into(&mut entries, bytes, |_| true)?;
+    Ok(ShardDelta {
         shard,
-        ..ShardDelta::default()
-    };
-    decode_into(&mut delta.drops, &mut delta.entries, bytes, |_| true)?;
-    Ok(delta)
+        drops,
+        entries,
+    })
 }
 
-/// Appends the drops, and those entries whose sub-keys are wanted: others cost no memory.
+/// Appends those entries whose sub-keys are wanted, without a copy of others' values, and returns the drops.
 pub(super) fn decode_into(
-    drops: &mut Vec<SubKeyRange>,
     entries: &mut Vec<Entry>,
     bytes: &[u8],
     wanted: impl Fn(i64) -> bool,
-) -> Result<(), CodecError> {
+) -> Result<Vec<SubKeyRange>, CodecError> {
     let mut decoder = Decoder::new(bytes);
     let count = decoder.count()?;
-    drops.reserve(count);
+    let mut drops = Vec::with_capacity(count);
     for _ in 0..count {
         drops.push(SubKeyRange {
             start: decoder.signed()?,
@@ -77,6 +77,8 @@ pub(super) fn decode_into(
         });
     }
     let count = decoder.count()?;
+    // An entry takes at least four bytes, and far more in memory: reserve for what can really follow.
+    entries.reserve(count.min(decoder.remaining() / 4));
     let first = entries.len();
     // The key and sub-key of the entry before, if it wasn't wanted.
     let mut skipped: Option<(SmallBytes, i64)> = None;
@@ -99,7 +101,8 @@ pub(super) fn decode_into(
             skipped = Some((key, sub_key));
         }
     }
-    decoder.end()
+    decoder.end()?;
+    Ok(drops)
 }
 
 fn decode_place(

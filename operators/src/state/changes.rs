@@ -1,5 +1,6 @@
 //! What happened since the last checkpoint.
 
+use tidewright_checkpoints::section::coalesce;
 use tidewright_checkpoints::{Entry, SHARDS, Shard, ShardDelta, SmallBytes, SubKeyRange};
 
 use super::EntryId;
@@ -84,18 +85,6 @@ impl Changes {
             }
         }
     }
-}
-
-/// Sorts ranges and joins those that overlap or touch.
-fn coalesce(ranges: &mut Vec<SubKeyRange>) {
-    ranges.sort_unstable_by_key(|range| range.start);
-    ranges.dedup_by(|next, last| {
-        let joined = next.start <= last.end;
-        if joined {
-            last.end = last.end.max(next.end);
-        }
-        joined
-    });
 }
 
 /// Deltas that are being filled.
