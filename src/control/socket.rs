@@ -102,7 +102,8 @@ impl Drop for OpenConnection {
     }
 }
 
-/// Listens at `path` and answers each connection on a thread of its own. A file that nobody listens at any more is replaced.
+/// Listens at `path` and answers each connection on a thread of its own. A file that nobody listens at any more is replaced. Who finds
+/// the file there finds somebody who answers.
 ///
 /// # Errors
 /// If the socket cannot be made, or another job listens there.
@@ -110,16 +111,13 @@ pub fn listen(path: &Path, respond: Respond) -> io::Result<Listening> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    if path.exists() {
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                format!("another job listens at {}", path.display()),
-            ));
-        }
-        std::fs::remove_file(path)?;
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("another job listens at {}", path.display()),
+        ));
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = bind(path)?;
     let connections = Arc::new(Connections::default());
     let accepting = connections.clone();
     thread::Builder::new()
@@ -133,6 +131,20 @@ pub fn listen(path: &Path, respond: Respond) -> io::Result<Listening> {
         path: path.to_owned(),
         connections,
     })
+}
+
+/// A socket has its name before it listens, and refuses connections until then: so it is bound under another name first.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let early = path.with_file_name(format!(".{}", std::process::id()));
+    // What a process that was killed here left behind.
+    if let Err(error) = std::fs::remove_file(&early)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    let listener = UnixListener::bind(&early)?;
+    std::fs::rename(&early, path)?;
+    Ok(listener)
 }
 
 fn accept(stream: UnixStream, open: Option<OpenConnection>, respond: Respond) {

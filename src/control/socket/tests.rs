@@ -1,4 +1,4 @@
-use std::sync::mpsc::channel;
+use std::sync::{Barrier, mpsc::channel};
 
 use super::*;
 use crate::control::client;
@@ -91,4 +91,29 @@ fn whoever_answers_is_told_that_the_client_has_gone() {
     drop(asked);
     let noticed = notice.recv_timeout(Duration::from_secs(60));
     assert_eq!(noticed, Ok(()));
+}
+
+#[test]
+fn who_finds_the_socket_is_never_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for round in 0..500 {
+        let path = folder.path().join(round.to_string());
+        let looking = Arc::new(Barrier::new(2));
+        let client = thread::spawn({
+            let (path, looking) = (path.clone(), looking.clone());
+            move || {
+                looking.wait();
+                loop {
+                    match UnixStream::connect(&path) {
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        found => return found.map(drop),
+                    }
+                }
+            }
+        });
+        looking.wait();
+        let _listening = listen(&path, echo()).expect("listens");
+        let connected = client.join().expect("does not panic");
+        assert!(connected.is_ok(), "round {round}: {connected:?}");
+    }
 }
