@@ -144,13 +144,9 @@ impl RowCodec {
         &self,
         rows: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<RecordBatch, CodecError> {
-        let mut builders: Vec<_> = self.types.iter().map(|kind| kind.builder()).collect();
         let mut count = 0;
-        for row in rows {
-            decode_row(row, &mut builders)?;
-            count += 1;
-        }
-        let columns: Vec<ArrayRef> = builders.into_iter().map(ColumnBuilder::finish).collect();
+        let rows = rows.into_iter().inspect(|_| count += 1);
+        let columns = self.decode_where(|_| true, rows)?;
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         Ok(RecordBatch::try_new_with_options(
             Arc::clone(&self.schema),
@@ -158,24 +154,55 @@ impl RowCodec {
             &options,
         )?)
     }
+
+    /// Decodes those columns of the rows whose positions are wanted.
+    ///
+    /// # Errors
+    /// If a row's bytes are not what [`RowEncoder::encode`] makes.
+    pub(crate) fn decode_where<'a>(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+        rows: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<ArrayRef>, CodecError> {
+        let places = self.types.iter().enumerate();
+        let mut places: Vec<_> = places
+            .map(|(position, kind)| Place {
+                kind: *kind,
+                builder: wanted(position).then(|| kind.builder()),
+            })
+            .collect();
+        for row in rows {
+            decode_row(row, &mut places)?;
+        }
+        let builders = places.into_iter().filter_map(|place| place.builder);
+        Ok(builders.map(ColumnBuilder::finish).collect())
+    }
 }
 
-fn decode_row(row: &[u8], builders: &mut [ColumnBuilder]) -> Result<(), CodecError> {
+/// Where the values of a column go; nowhere if nobody wants them.
+struct Place {
+    kind: ColumnType,
+    builder: Option<ColumnBuilder>,
+}
+
+fn decode_row(row: &[u8], places: &mut [Place]) -> Result<(), CodecError> {
     let mut reader = Reader::new(row);
     let version = reader.byte()?;
     if version != ROW_FORMAT {
         return Err(CodecError::Version(version));
     }
-    let nulls = reader.take(builders.len().div_ceil(8))?;
-    let unused = builders.len() % 8;
+    let nulls = reader.take(places.len().div_ceil(8))?;
+    let unused = places.len() % 8;
     if unused != 0 && nulls.last().is_some_and(|last| last >> unused != 0) {
         return Err(CodecError::Malformed("null bits behind the last column"));
     }
-    for (position, builder) in builders.iter_mut().enumerate() {
-        if nulls[position / 8] & (1 << (position % 8)) == 0 {
-            builder.read(&mut reader)?;
-        } else {
-            builder.append_null();
+    for (position, place) in places.iter_mut().enumerate() {
+        let null = nulls[position / 8] & (1 << (position % 8)) != 0;
+        match &mut place.builder {
+            Some(builder) if null => builder.append_null(),
+            Some(builder) => builder.read(&mut reader)?,
+            None if null => {}
+            None => place.kind.pass(&mut reader)?,
         }
     }
     reader.finish()

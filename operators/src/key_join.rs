@@ -80,6 +80,11 @@ impl Side {
             row: OptionalRows::new(schema)?,
         })
     }
+
+    fn matched_by(mut self, other_key: &[usize]) -> Self {
+        self.row = self.row.matched_by(&self.key_columns, other_key);
+        self
+    }
 }
 
 /// The rows of a key before the epoch, and which sides the epoch has brought a row for.
@@ -119,7 +124,7 @@ impl KeyJoin {
             change_schema: change_schema(&spec.schema),
             sides: [
                 Side::new(&spec.left, &spec.left_key)?,
-                Side::new(&spec.right, &spec.right_key)?,
+                Side::new(&spec.right, &spec.right_key)?.matched_by(&spec.left_key),
             ],
             keys: EncodedKeys::default(),
             state: KeyedState::default(),
@@ -175,13 +180,13 @@ impl KeyJoin {
 
     fn emit(&self, losses: &[Joined<'_>], gains: &[Joined<'_>]) -> Result<RecordBatch, CodecError> {
         let rows = || losses.iter().chain(gains);
-        let mut columns = self.sides[0]
-            .row
-            .decode(rows().map(|(left, _)| Some(*left)))?;
+        let [left, right] = &self.sides;
+        let left = left.row.codec().decode(rows().map(|(left, _)| *left))?;
+        let mut columns = left.columns().to_vec();
         columns.extend(
-            self.sides[RIGHT]
+            right
                 .row
-                .decode(rows().map(|(_, right)| *right))?,
+                .decode_beside(left.columns(), rows().map(|(_, right)| *right))?,
         );
         Ok(change_batch(
             &self.change_schema,

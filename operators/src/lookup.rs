@@ -66,7 +66,7 @@ impl Lookup {
         Ok(Self {
             table_key: KeyCodec::new(&spec.table, &spec.table_key)?,
             input_key: KeyCodec::new(&spec.input, &spec.input_key)?,
-            table_row: OptionalRows::new(&spec.table)?,
+            table_row: OptionalRows::new(&spec.table)?.matched_by(&spec.table_key, &spec.input_key),
             keys: EncodedKeys::default(),
             state: KeyedState::default(),
             gained: TouchedKeys::default(),
@@ -135,7 +135,7 @@ impl Lookup {
         let rows = found
             .iter()
             .map(|entry| entry.map(|entry| self.state.columns().get(entry)));
-        let table = self.table_row.decode(rows)?;
+        let table = self.table_row.decode_beside(&columns, rows)?;
         columns.splice(visible..visible, table);
         let fields = self
             .spec

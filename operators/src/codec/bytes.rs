@@ -30,6 +30,8 @@ pub(crate) fn write_signed(value: i128, into: &mut Vec<u8>) {
     write_unsigned(((value << 1) ^ (value >> 127)).cast_unsigned(), into);
 }
 
+const TOO_SHORT: CodecError = CodecError::Malformed("the bytes end too early");
+
 /// Reads bytes from front to back.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
@@ -41,24 +43,25 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], CodecError> {
-        let (head, rest) = self
-            .rest
-            .split_at_checked(length)
-            .ok_or(CodecError::Malformed("the bytes end too early"))?;
+        let Some((head, rest)) = self.rest.split_at_checked(length) else {
+            return Err(TOO_SHORT);
+        };
         self.rest = rest;
         Ok(head)
     }
 
+    #[inline]
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(CodecError::Malformed("the bytes end too early"))?;
+        let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
+            return Err(TOO_SHORT);
+        };
         self.rest = rest;
         Ok(*head)
     }
 
+    #[inline]
     pub(crate) fn byte(&mut self) -> Result<u8, CodecError> {
         Ok(self.array::<1>()?[0])
     }
@@ -72,7 +75,19 @@ impl<'a> Reader<'a> {
     }
 
     /// LEB128 in its shortest form only, so that equal values have equal bytes.
+    #[inline]
     pub(crate) fn unsigned(&mut self) -> Result<u128, CodecError> {
+        // Nearly all are counts and lengths of one byte.
+        match self.rest {
+            [only @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok((*only).into())
+            }
+            _ => self.longer(),
+        }
+    }
+
+    fn longer(&mut self) -> Result<u128, CodecError> {
         let mut value = 0u128;
         let mut shift = 0u32;
         loop {
@@ -92,6 +107,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn signed(&mut self) -> Result<i128, CodecError> {
         let value = self.unsigned()?;
         Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
@@ -103,6 +119,7 @@ impl<'a> Reader<'a> {
             .map_err(|_| CodecError::Malformed("an integer out of its type's range"))
     }
 
+    #[inline]
     pub(crate) fn length(&mut self) -> Result<usize, CodecError> {
         usize::try_from(self.unsigned()?).map_err(|_| CodecError::Malformed("an impossible length"))
     }
@@ -112,6 +129,7 @@ impl<'a> Reader<'a> {
         i64::try_from(self.unsigned()?).map_err(|_| CodecError::Malformed("an impossible count"))
     }
 
+    #[inline]
     pub(crate) fn text(&mut self, length: usize) -> Result<&'a str, CodecError> {
         std::str::from_utf8(self.take(length)?)
             .map_err(|_| CodecError::Malformed("text that is not UTF-8"))

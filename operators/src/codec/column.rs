@@ -56,6 +56,21 @@ impl ColumnType {
         }
     }
 
+    /// Reads over what [`Column::write`] wrote.
+    pub(crate) fn pass(self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        match self {
+            Self::Boolean => reader.boolean().map(drop),
+            Self::Int32 | Self::Int64 | Self::Date32 | Self::Decimal(..) => {
+                reader.signed().map(drop)
+            }
+            Self::Float64 | Self::Timestamp => reader.array::<8>().map(drop),
+            Self::Text => {
+                let length = reader.length()?;
+                reader.take(length).map(drop)
+            }
+        }
+    }
+
     pub(crate) fn builder(self) -> ColumnBuilder {
         match self {
             Self::Boolean => ColumnBuilder::Boolean(BooleanBuilder::new()),
@@ -170,6 +185,7 @@ pub(crate) enum ColumnBuilder {
 
 impl ColumnBuilder {
     /// Reads what [`Column::write`] wrote.
+    #[inline]
     pub(crate) fn read(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
         match self {
             Self::Boolean(builder) => builder.append_value(reader.boolean()?),
