@@ -6,6 +6,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    tidewright::resident::use_small_pages();
     tidewright::resident::keep_freed_memory();
     tidewright::cli::main()
 }

@@ -24,6 +24,21 @@ pub fn give_freed_memory_back() {
     unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
+/// Lets the kernel give memory in its usual small pages, unless the environment says otherwise (`MIMALLOC_ALLOW_THP=1`).
+///
+/// mimalloc asks for huge ones. They make looking up millions of keys a thirtieth faster, but a huge page is cleared long before all of it is
+/// used, so that a busy job took a sixth more memory and a twentieth more CPU time with them.
+pub fn use_small_pages() {
+    if std::env::var_os("MIMALLOC_ALLOW_THP").is_some() {
+        return;
+    }
+    let on: libc::c_ulong = 1;
+    let unused: libc::c_ulong = 0;
+    // An old kernel that does not know of it leaves all as it was.
+    // SAFETY: sets a flag of this process, which does not change what memory holds.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, on, unused, unused, unused) };
+}
+
 fn delay_purges(milliseconds: c_long) {
     // SAFETY: sets a number in mimalloc's table of options, which it reads whenever it has freed something. What the
     // environment has set stays.
@@ -84,6 +99,14 @@ mod tests {
 ";
         assert_eq!(code(maps, "/bin/tidewright"), vec![0x55d8..0x55f0]);
         assert!(code("nonsense\n", "/bin/tidewright").is_empty());
+    }
+
+    #[test]
+    fn huge_pages_can_be_left_alone() {
+        use_small_pages();
+        // SAFETY: asks for a flag.
+        let disabled = unsafe { libc::prctl(libc::PR_GET_THP_DISABLE, 0, 0, 0, 0) };
+        assert_eq!(disabled, 1);
     }
 
     #[test]
