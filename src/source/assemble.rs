@@ -159,6 +159,11 @@ impl Assembler {
         self.records >= BATCH_ROWS_MAX as u64 || self.bytes >= BATCH_BYTES_MAX
     }
 
+    /// Whether records come so slowly that it is worth waiting for a few more.
+    pub(crate) fn is_small(&self) -> bool {
+        (1..BATCH_ROWS_MAX as u64 / 8).contains(&self.records)
+    }
+
     /// Whether no record was taken since the last batch.
     pub(crate) fn is_empty(&self) -> bool {
         self.records == 0
