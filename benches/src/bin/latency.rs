@@ -60,7 +60,7 @@ struct Arguments {
     #[arg(long, default_value_t = 20)]
     probe_every_ms: u64,
     /// Pause between two looks at Redis; part of what is measured.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 500)]
     poll_every_us: u64,
     /// How long the first and the last probes may take.
     #[arg(long, default_value_t = 60)]
