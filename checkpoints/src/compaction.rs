@@ -51,7 +51,7 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            // Twice as many would save half of what merging costs once more, but a restore reads more files.
+            // Twice as many would save half of what merging costs once more, but manifests name more files, and a restore reads them.
             runs_max: 24,
             files_max: 96,
             oldest_ratio_percent: 100,
