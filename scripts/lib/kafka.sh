@@ -9,7 +9,9 @@ kafka_address() { printf '127.0.0.1:%s\n' "$1"; }
 
 # kafka_settings HOST PORT CONTROLLER_PORT DATA_FOLDER
 # Few partitions of the internal topics and no waiting for group members: a test broker starts and answers fast.
-# Transactions may stay open for an hour, so that tests can suspend a writer.
+# Transactions may stay open for an hour, so that tests can suspend a writer. A broker that a busy machine has held up for 9 s is usually
+# fenced by its controller; of a lone one all partitions are without a leader then, and Kafka leaves out the markers of transactions
+# that are aborted meanwhile, so that the next commit of their producer shows their records.
 kafka_settings() {
   cat <<END
 process.roles=broker,controller
@@ -22,6 +24,7 @@ listeners=PLAINTEXT://$1:$2,CONTROLLER://127.0.0.1:$3
 advertised.listeners=PLAINTEXT://127.0.0.1:$2
 log.dirs=$4
 auto.create.topics.enable=false
+broker.session.timeout.ms=60000
 default.replication.factor=1
 group.initial.rebalance.delay.ms=0
 log.retention.hours=-1
