@@ -143,7 +143,11 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         return Err(error);
     }
     let listener = UnixListener::bind(&early)?;
-    std::fs::rename(&early, path)?;
+    if let Err(error) = std::fs::rename(&early, path) {
+        // What stays is removed by the next process with this id.
+        let _ = std::fs::remove_file(&early);
+        return Err(error);
+    }
     Ok(listener)
 }
 

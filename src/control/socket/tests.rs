@@ -117,3 +117,16 @@ fn who_finds_the_socket_is_never_refused() {
         assert!(connected.is_ok(), "round {round}: {connected:?}");
     }
 }
+
+#[test]
+fn a_place_that_cannot_be_taken_is_left_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("taken");
+    std::fs::create_dir(&path).expect("a folder");
+    assert!(listen(&path, echo()).is_err(), "a folder is there");
+    let entries = std::fs::read_dir(folder.path()).expect("can be read");
+    let names: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    assert_eq!(names, [path]);
+}
