@@ -84,7 +84,9 @@ pub fn clock<'scope>(
                         let Some(&time) = capability.least() else {
                             return;
                         };
-                        local.greatest_seen.set(local.greatest_seen.get().max(time));
+                        let opened = controls.iter().map(|control| control.opens);
+                        let greatest = opened.fold(local.greatest_opened.get(), u64::max);
+                        local.greatest_opened.set(greatest);
                         if controls.iter().any(|control| control.records > 0) {
                             local.changed.set(true);
                         }

@@ -11,6 +11,8 @@ use tidewright_checkpoints::Epoch;
 pub struct Control {
     /// The worker that closes its epoch.
     pub worker: usize,
+    /// The epoch that it opens next: its peers follow it there.
+    pub opens: u64,
     /// Splits whose progress changed since the control record before; all owned splits in the first one.
     pub splits: Vec<SplitReport>,
     /// Records read in this epoch: whether there is something to checkpoint.

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Numbers the epochs of one worker: `max(start + elapsed ms, greatest epoch seen + 1)`, each at least one more than the
-/// last. Wall clock sets only the start, so a step of the host's clock moves nothing.
+/// Numbers the epochs of one worker: `max(start + elapsed ms, last + 1)`, or, where a peer has opened a later one already, as
+/// that peer did, so that an epoch has one number on all workers: each number more is one more time that operators complete.
+/// Wall clock sets only the start, so a step of the host's clock moves nothing.
 #[derive(Debug)]
 pub struct EpochClock {
     start: u64,
@@ -28,13 +29,15 @@ impl EpochClock {
         self.current
     }
 
-    /// Closes the open epoch and opens the next one.
-    pub fn advance(&mut self, now: Instant, greatest_seen: u64) -> u64 {
-        let elapsed = now.saturating_duration_since(self.origin).as_millis();
-        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
-        self.current = (self.current + 1)
-            .max(self.start.saturating_add(elapsed))
-            .max(greatest_seen.saturating_add(1));
+    /// Closes the open epoch and opens the next one. `greatest_opened` is the greatest epoch that any peer said to have opened.
+    pub fn advance(&mut self, now: Instant, greatest_opened: u64) -> u64 {
+        self.current = if greatest_opened > self.current {
+            greatest_opened
+        } else {
+            let elapsed = now.saturating_duration_since(self.origin).as_millis();
+            let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+            (self.current + 1).max(self.start.saturating_add(elapsed))
+        };
         self.current
     }
 }
@@ -98,9 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_seen_at_a_peer_is_passed() {
+    fn an_epoch_that_a_peer_has_opened_is_opened_under_the_same_number() {
         let origin = Instant::now();
         let mut clock = EpochClock::new(1000, origin);
+        let later = origin + Duration::from_millis(50);
+        assert_eq!(clock.advance(later, 1040), 1040);
+        assert_eq!(clock.advance(origin, 5000), 5000);
         assert_eq!(clock.advance(origin, 5000), 5001);
         assert_eq!(clock.advance(origin, 10), 5002);
     }

@@ -13,8 +13,8 @@ use crate::dead_letter::DeadLetter;
 /// Shared by the operators of one worker.
 #[derive(Default)]
 pub struct WorkerLocal {
-    /// The greatest epoch seen in any control record.
-    pub greatest_seen: Cell<u64>,
+    /// The greatest epoch that any worker said to have opened.
+    pub greatest_opened: Cell<u64>,
     /// A control record said that records were read since the last marker.
     pub changed: Cell<bool>,
     /// An outbox of another process is full.

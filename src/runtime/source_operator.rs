@@ -246,9 +246,6 @@ impl Source {
         }
         let now = Instant::now();
         self.settle_in_flight();
-        if self.local.greatest_seen.get() >= self.clock.current() {
-            self.close(capabilities, now, None);
-        }
         if std::mem::take(&mut self.settings.begins_from_state) {
             self.close(capabilities, now, None);
         }
@@ -261,7 +258,7 @@ impl Source {
         self.look_at_ends(now);
         if let Some(marker) = self.marker_due(now) {
             self.close(capabilities, now, Some(marker));
-        } else if self.epoch_over(now) {
+        } else if self.is_behind_a_peer() || self.epoch_over(now) {
             self.length.adapt(more);
             self.close(capabilities, now, None);
         }
@@ -269,3 +266,6 @@ impl Source {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

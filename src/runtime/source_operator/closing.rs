@@ -11,18 +11,35 @@ use crate::runtime::control::{Control, MarkerKind};
 
 /// An epoch of nothing is closed after this time, so that idleness and time get around.
 pub(super) const IDLE_EPOCH: Duration = Duration::from_secs(1);
+/// How much later the other workers end an epoch by themselves than the first one.
+const FIRST_WORKER_LEAD: Duration = Duration::from_millis(2);
 /// Checkpoints that may be under way: one is written while another one waits. Were there more, workers would merge different
 /// ones, and none would be complete on all of them.
 pub(super) const UNPUBLISHED_MAX: usize = 2;
 
 impl Source {
+    /// A peer has opened a later epoch: the open one can be completed, but for this worker.
+    pub(super) fn is_behind_a_peer(&self) -> bool {
+        self.local.greatest_opened.get() > self.clock.current()
+    }
+
+    /// How long the open epoch lasts, if it brings anything. The first worker comes first, and the others follow it under the
+    /// same number, unless it has nothing to end the epoch for.
+    pub(super) fn epoch_length(&self) -> Duration {
+        let length = self.length.current();
+        match self.settings.worker {
+            0 => length,
+            _ => length + FIRST_WORKER_LEAD.min(length),
+        }
+    }
+
     /// The open epoch is to end, marker or not.
     pub(super) fn epoch_over(&self, now: Instant) -> bool {
         let news = !self.ready && self.reported.iter().all(|reported| *reported);
         let progress = news || self.splits.have_news() || self.has_news();
         self.open.bytes >= EPOCH_BYTES_MAX
             || now - self.open.since >= IDLE_EPOCH
-            || (progress && now - self.open.since >= self.length.current())
+            || (progress && now - self.open.since >= self.epoch_length())
     }
 
     /// Worker 0 alone decides when checkpoints are taken.
@@ -59,7 +76,8 @@ impl Source {
     ) {
         let epoch = self.clock.current();
         self.ready |= self.reported.iter().all(|reported| *reported);
-        let control = self.control_record(marker);
+        let next = self.clock.advance(now, self.local.greatest_opened.get());
+        let control = self.control_record(next, marker);
         self.told_full = control.outbox_full;
         self.told_settled = control.settled;
         let port = self.ports.len() + 1;
@@ -76,7 +94,6 @@ impl Source {
         }
         self.in_flight.push(epoch, self.open.bytes);
         self.stats.ingested.raise(epoch);
-        let next = self.clock.advance(now, self.local.greatest_seen.get());
         for capability in capabilities {
             capability.downgrade(&next);
         }
@@ -84,9 +101,10 @@ impl Source {
     }
 
     /// What all workers are told as the open epoch ends.
-    fn control_record(&mut self, marker: Option<MarkerKind>) -> Control {
+    fn control_record(&mut self, opens: u64, marker: Option<MarkerKind>) -> Control {
         Control {
             worker: self.settings.worker,
+            opens,
             splits: self.splits.take_news(),
             records: self.open.records,
             ready: self.ready,

@@ -15,8 +15,7 @@ impl Source {
     pub(super) fn schedule(&mut self, now: Instant, blocked: bool, more: bool) {
         let mut wait = (self.open.since + IDLE_EPOCH).saturating_duration_since(now);
         if self.splits.have_news() || self.has_news() {
-            wait =
-                wait.min((self.open.since + self.length.current()).saturating_duration_since(now));
+            wait = wait.min((self.open.since + self.epoch_length()).saturating_duration_since(now));
         }
         if let Some(until_marker) = self.until_marker(now) {
             wait = wait.min(until_marker);
