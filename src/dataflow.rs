@@ -155,6 +155,7 @@ pub fn build(worker: &mut Worker, context: &Arc<JobContext>) -> Probes {
             job: context.plan.name.clone(),
             worker: scope.index(),
             start: context.start,
+            local: local.clone(),
             stats: context.stats.clone(),
         };
         let durable = commit::commit(scope, settings, acks, ticks.clone(), |activator| {

@@ -28,6 +28,7 @@ use super::control::{Control, Marker, RelationClock, Tick};
 use super::deliver::Durable;
 use super::epoch::wall_clock_ms;
 use super::failure::fail;
+use super::local::Local;
 use super::mutant::Mutant;
 use super::persist::Ack;
 use super::stats::Stats;
@@ -61,6 +62,8 @@ pub struct CommitSettings {
     pub worker: usize,
     /// The first epoch.
     pub start: u64,
+    /// The source waits for checkpoints to be published before it asks for more.
+    pub local: Local,
     /// Measures.
     pub stats: Arc<Stats>,
 }
@@ -146,6 +149,7 @@ pub fn commit<'scope>(
             let Some(publisher) = &publisher else { return };
             while let Ok(epoch) = publisher.published.try_recv() {
                 settings.stats.durable.raise(epoch.0);
+                settings.local.wake_source();
                 if let Some(checkpoint) = publishing.take() {
                     checkpoint.published(&settings.job);
                     let duration = checkpoint.marked.elapsed();

@@ -38,16 +38,15 @@ impl Source {
         if self.settings.worker != 0 || !(asked || changed) || !self.local.ready.get() {
             return None;
         }
+        // Whoever publishes one of them wakes the source.
+        if self.unpublished.len() >= UNPUBLISHED_MAX {
+            return None;
+        }
         let due = match asked {
             true => now,
             false => self.last_marker + self.settings.checkpoint_interval,
         };
-        let retry = if self.unpublished.len() < UNPUBLISHED_MAX {
-            Duration::ZERO
-        } else {
-            BLOCKED_RETRY
-        };
-        Some(due.saturating_duration_since(now).max(retry))
+        Some(due.saturating_duration_since(now))
     }
 
     /// Asks for an activation, unless one comes as soon.
