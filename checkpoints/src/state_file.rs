@@ -258,7 +258,23 @@ impl StateFile {
         operator: &OperatorId,
         shard: Shard,
     ) -> Result<(), StateFileError> {
-        for section in self.layers(operator, shard.into()).iter().rev() {
+        self.merge_sections(merge, self.layers(operator, shard.into()))
+    }
+
+    /// A walk over the operator's sections.
+    pub(crate) fn walk(&self, operator: &OperatorId) -> Walk<'_> {
+        Walk {
+            file: self,
+            rest: self.layers(operator, ShardRange::ALL),
+        }
+    }
+
+    fn merge_sections(
+        &self,
+        merge: &mut ShardMerge,
+        sections: &[SectionPlace],
+    ) -> Result<(), StateFileError> {
+        for section in sections.iter().rev() {
             let encoded = self.read(section.bytes.clone(), section.shard)?;
             merge
                 .take_older(|gone, entries| {
@@ -297,6 +313,31 @@ impl StateFile {
             Ok(None) => Err(self.failed(StateFileProblem::NotRead { shard })),
             Err(error) => Err(self.failed(StateFileProblem::Unreadable(error.to_string()))),
         }
+    }
+}
+
+/// The sections of one operator in a file, shard by shard: to look each of them up takes longer than to read it, where a file
+/// holds a few changes of many shards.
+#[derive(Debug)]
+pub(crate) struct Walk<'a> {
+    file: &'a StateFile,
+    rest: &'a [SectionPlace],
+}
+
+impl Walk<'_> {
+    /// As [`StateFile::merge_into`], for a shard that comes after all those asked for before.
+    pub(crate) fn merge_into(
+        &mut self,
+        merge: &mut ShardMerge,
+        shard: Shard,
+    ) -> Result<(), StateFileError> {
+        let sections = self.rest.iter();
+        let passed = sections.take_while(|place| place.shard < shard).count();
+        let sections = self.rest[passed..].iter();
+        let count = sections.take_while(|place| place.shard == shard).count();
+        let (layers, rest) = self.rest[passed..].split_at(count);
+        self.rest = rest;
+        self.file.merge_sections(merge, layers)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     restore::RestoreError,
     shard_merge::ShardMerge,
     shard_range::ShardRange,
-    state_file::{StateFileBuilder, StateFileError, StateFileHeader},
+    state_file::{StateFileBuilder, StateFileError, StateFileHeader, Walk},
 };
 
 /// Hands out the merged files, one after the other, with the ranges that they stand for: together the job's shards.
@@ -29,6 +29,10 @@ pub(super) fn merge(
     let mut start = job.shards.start;
     for shards in inputs.pieces() {
         let piece = inputs.read(&shards)?;
+        let mut walks: Vec<_> = operators
+            .iter()
+            .map(|operator| (operator, walk(&piece, operator)))
+            .collect();
         for shard in shards {
             if builder.size_bytes() as u64 >= job.file_bytes_max {
                 let end = u32::from(shard.0);
@@ -36,8 +40,8 @@ pub(super) fn merge(
                 out(ShardRange { start, end }, full.finish())?;
                 start = end;
             }
-            for operator in &operators {
-                let merged = merge_shard(&piece, operator, shard)?;
+            for (operator, files) in &mut walks {
+                let merged = merge_shard(files, shard)?;
                 let delta = merged.into_delta(shard, job.level == OLDEST_LEVEL);
                 if !(delta.drops.is_empty() && delta.entries.is_empty()) {
                     builder.push(operator, &delta);
@@ -55,15 +59,24 @@ pub(super) fn merge(
     out(rest, builder.finish())
 }
 
+/// The operator's sections in all files, newest first, with the shards that count of each.
+fn walk<'a>(piece: &'a Piece, operator: &OperatorId) -> Vec<(ShardRange, Walk<'a>)> {
+    let files = piece.iter().rev();
+    files
+        .map(|(shards, file)| (*shards, file.walk(operator)))
+        .collect()
+}
+
 fn merge_shard(
-    piece: &Piece,
-    operator: &OperatorId,
+    files: &mut [(ShardRange, Walk<'_>)],
     shard: Shard,
 ) -> Result<ShardMerge, StateFileError> {
     let mut merged = ShardMerge::default();
-    let files = piece.iter().rev();
-    for (_, file) in files.filter(|(shards, _)| shards.contains(shard)) {
-        file.merge_into(&mut merged, operator, shard)?;
+    for (_, file) in files
+        .iter_mut()
+        .filter(|(shards, _)| shards.contains(shard))
+    {
+        file.merge_into(&mut merged, shard)?;
     }
     Ok(merged)
 }
