@@ -549,3 +549,25 @@ fn the_definition_alone_gives_the_same_nodes() {
     let plan = compiled.definition.plan("shop").unwrap();
     assert_eq!(nodes(&plan), nodes(&compiled.plan));
 }
+
+#[test]
+fn epochs_are_short_only_where_somebody_sees_them_before_a_checkpoint() {
+    let tick = |delivery: &str, more: &str| {
+        let sink = format!(
+            "  out: {{ from: users, delivery: {delivery}, redis: {{ url: \"${{env:REDIS_URL}}\", key: \"u:{{user_id}}\" }} }}"
+        );
+        let view = "  users: SELECT user_id, segment FROM profiles\n";
+        compiled(&format!("{view}sinks:\n{sink}\n{more}"))
+            .job
+            .epoch_tick_ms
+    };
+    assert_eq!(tick("exactly_once", ""), 100);
+    assert_eq!(tick("eager", ""), 10);
+    for (interval, expected) in [("5ms", 10), ("20ms", 20), ("10s", 100)] {
+        let checkpoint = format!("checkpoint: {{ interval: {interval} }}\n");
+        assert_eq!(tick("exactly_once", &checkpoint), expected, "{interval}");
+        assert_eq!(tick("eager", &checkpoint), 10, "{interval}");
+        let said = format!("{checkpoint}epoch: {{ tick: 3ms }}\n");
+        assert_eq!(tick("exactly_once", &said), 3, "{interval}");
+    }
+}

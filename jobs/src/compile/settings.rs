@@ -64,6 +64,8 @@ pub struct StateSettings {
 
 const LOCAL_INTERVAL_MS: u64 = 100;
 const OBJECT_STORE_INTERVAL_MS: u64 = 1_000;
+const SHORT_TICK_MS: u64 = 10;
+const LONG_TICK_MS: u64 = 100;
 
 /// Reads the sections with defaults for what is absent; `None` if one is wrong.
 pub(super) fn settings(
@@ -86,7 +88,9 @@ pub(super) fn settings(
             report.error(Fault::new(tree.position_of(&path), message));
         }
     };
-    at_least(["epoch", "tick"], epoch.tick.0, 1, "1ms");
+    if let Some(tick) = epoch.tick {
+        at_least(["epoch", "tick"], tick.0, 1, "1ms");
+    }
     at_least(["limits", "outbox"], limits.outbox.0, 1 << 10, "1KiB");
     at_least(["limits", "in_flight"], limits.in_flight.0, 1 << 10, "1KiB");
     let state = state?.map(|state| StateSettings {
@@ -96,16 +100,28 @@ pub(super) fn settings(
     if let Some(state) = &state {
         at_least(["state", "memory"], state.memory_bytes, 1 << 10, "1KiB");
     }
+    let checkpoint = checkpoint?;
+    let tick = epoch.tick.map(|tick| tick.0);
     Some(JobSettings {
-        checkpoint: checkpoint?,
+        epoch_tick_ms: tick.unwrap_or_else(|| default_tick_ms(&checkpoint, &delivery)),
+        checkpoint,
         state,
-        epoch_tick_ms: epoch.tick.0,
         outbox_bytes: limits.outbox.0,
         in_flight_bytes: limits.in_flight.0,
         start_after: start_after?,
         dead_letter_limit,
         delivery,
     })
+}
+
+/// Only an eager sink shows an epoch before a checkpoint. For the others shorter epochs save nobody time, and each costs every
+/// operator work; but one that lasts long leaves all its work to its end.
+fn default_tick_ms(checkpoint: &CheckpointSettings, delivery: &[(String, Delivery)]) -> u64 {
+    let eager = delivery.iter().any(|(_, sink)| *sink == Delivery::Eager);
+    match eager {
+        true => SHORT_TICK_MS,
+        false => checkpoint.interval_ms.clamp(SHORT_TICK_MS, LONG_TICK_MS),
+    }
 }
 
 fn section<T: DeserializeOwned + Default>(

@@ -378,25 +378,14 @@ pub struct StateSpec {
 }
 
 /// How rows are grouped into epochs.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EpochSpec {
-    /// How long an epoch gathers rows. Shorter: lower latency; longer: less work per row.
-    #[serde(default = "default_tick")]
-    #[schemars(extend("default" = "10ms"))]
-    pub tick: DurationMs,
-}
-
-fn default_tick() -> DurationMs {
-    DurationMs(10)
-}
-
-impl Default for EpochSpec {
-    fn default() -> Self {
-        Self {
-            tick: default_tick(),
-        }
-    }
+    /// How long an epoch gathers rows. Shorter: lower latency; longer: less work per row. Default: 10ms where a sink is
+    /// `eager`. Others send nothing before a checkpoint is durable, so without an eager one `checkpoint.interval`, but 10ms
+    /// at least and 100ms at most.
+    #[serde(default)]
+    pub tick: Option<DurationMs>,
 }
 
 /// Bounds on memory.
