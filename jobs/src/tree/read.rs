@@ -60,7 +60,20 @@ impl de::Error for ReadError {
         } else {
             &expected
         };
-        Self::custom(format!("expected {expected}, found {}", kind_of(&found)))
+        let quotes = match found {
+            _ if expected != "a string" => None,
+            Unexpected::Bool(_) => Some(
+                "YAML reads a bare y, n, yes, no, on or off as true or false; in quotes it is text",
+            ),
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => {
+                Some("in quotes it is text")
+            }
+            _ => None,
+        };
+        Self {
+            help: quotes.map(str::to_owned),
+            ..Self::custom(format!("expected {expected}, found {}", kind_of(&found)))
+        }
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {

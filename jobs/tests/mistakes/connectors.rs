@@ -29,7 +29,11 @@ fn sources() {
     );
     cases.source(
         "{ kafka: { brokers: b, topic: 5 }, schema: { a: string } }",
-        "3:36 expected a string, found number",
+        "3:36 expected a string, found number .. in quotes it is text",
+    );
+    cases.source(
+        "{ kafka: { brokers: b, topic: n }, schema: { a: string } }",
+        "3:36 expected a string, found boolean .. a bare y, n, .. in quotes it is text",
     );
     cases.source(
         "{ kafka: { brokers: b, topic: t, start: lastest }, schema: { a: string } }",
