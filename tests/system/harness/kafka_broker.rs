@@ -139,6 +139,7 @@ listeners=PLAINTEXT://{HOST}:{plain_port},CONTROLLER://{controller},SECURED://{H
 advertised.listeners=PLAINTEXT://{HOST}:{plain_port},SECURED://{HOST}:{port}
 log.dirs={data}
 auto.create.topics.enable=false
+broker.session.timeout.ms=60000
 default.replication.factor=1
 group.initial.rebalance.delay.ms=0
 offsets.topic.num.partitions=4
