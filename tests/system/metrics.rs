@@ -112,9 +112,8 @@ fn metrics_tell_what_was_read_made_set_aside_and_how_far_it_is() {
     let scrape = await_metrics(&mut process, &url, "all is delivered", |scrape| {
         let counter = "tidewright_source_records_total";
         let uncovered = scrape.sum("tidewright_checkpoint_uncovered_seconds", &[]);
-        scrape.sum(counter, &SOURCE) == 503.0
-            && uncovered == 0.0
-            && scrape.sum("tidewright_sink_rows_total", &[]) > 0.0
+        let delivered = scrape.sum("tidewright_delivery_latency_seconds_count", &[]);
+        scrape.sum(counter, &SOURCE) == 503.0 && uncovered == 0.0 && delivered == 503.0
     });
     let letters = |reason: &str| {
         let labels = [("relation", "events"), ("reason", reason)];
