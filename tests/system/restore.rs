@@ -147,7 +147,13 @@ impl Small {
     fn newest(&self, folder: &str) -> PathBuf {
         let files = fs::read_dir(self.checkpoints().join(folder)).unwrap();
         let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
-        files.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+        // Two that follow each other at once have the same time; names begin with generation and epoch.
+        files.sort_by_key(|path| {
+            (
+                fs::metadata(path).unwrap().modified().unwrap(),
+                path.clone(),
+            )
+        });
         files.pop().unwrap()
     }
 
